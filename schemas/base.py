@@ -1,0 +1,44 @@
+"""What all messages share: frozen, tolerant of unknown fields, written as compact JSON."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints
+
+SCHEMA_MAJOR = 1
+"""Raised only by a change that breaks old readers; additive changes are free."""
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+"""An agent, workflow or dependency: lower case, digits and dashes, at most 63 characters."""
+
+StepName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+"""A step: the name of the function that it runs."""
+
+Instant = AwareDatetime
+"""A point in time; RFC 3339 in UTC on the wire."""
+
+
+def instant(epoch_s: float) -> datetime:
+    """Seconds since the epoch as a UTC instant."""
+    return datetime.fromtimestamp(epoch_s, UTC)
+
+
+class Message(BaseModel):
+    """A frozen value on the wire: readers ignore fields they do not know."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="constants")
+
+    def to_json(self) -> bytes:
+        """The message as UTF-8 JSON, every field written."""
+        return self.__pydantic_serializer__.to_json(self)
+
+    def to_compact_json(self) -> bytes:
+        """The message as UTF-8 JSON without fields that hold their default."""
+        return self.__pydantic_serializer__.to_json(self, exclude_defaults=True)
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Self:
+        """Parse UTF-8 JSON. Raises `pydantic.ValidationError` (a `ValueError`)."""
+        return cls.__pydantic_validator__.validate_json(data)

@@ -1,0 +1,74 @@
+"""What the inbox holds: every way to move a case forward."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from schemas.base import Instant, Message, Name
+from schemas.event import Event
+from schemas.outcome import Outcome, Progress
+
+
+class Opened(Message):
+    """Intake accepted an event: open its case, unless it is open or was closed already."""
+
+    ce_type: ClassVar[str] = "caseworks.opened"
+
+    case_id: str
+    workflow: Name
+    workflow_version: str
+    event: Event
+    accepted_at: Instant
+
+
+class Signal(Message):
+    """A correlated event or message for a waiting case."""
+
+    ce_type: ClassVar[str] = "caseworks.signal"
+
+    case_id: str
+    name: str
+    data: Any = None
+
+
+class Decision(Message):
+    """A person's answer to an approval request, bound to the hash of the exact action."""
+
+    ce_type: ClassVar[str] = "caseworks.decision"
+
+    case_id: str
+    approval_id: str
+    verdict: Literal["approve", "reject", "correct"]
+    action_hash: str
+    by: str
+    correction: Any = None
+
+
+class Cancel(Message):
+    """Stop a case; it ends as `cancelled`."""
+
+    ce_type: ClassVar[str] = "caseworks.cancel"
+
+    case_id: str
+    reason: str = ""
+    by: str = ""
+
+
+class Replay(Message):
+    """Put one dead task back into its case. `command_id` is the letter's topic:partition:offset."""
+
+    ce_type: ClassVar[str] = "caseworks.replay"
+
+    case_id: str
+    task_id: str
+    command_id: str
+    by: str = ""
+    why: str = ""
+
+
+Command = Opened | Outcome | Progress | Signal | Decision | Cancel | Replay
+
+COMMANDS: dict[str, type[Command]] = {
+    model.ce_type: model for model in (Opened, Outcome, Progress, Signal, Decision, Cancel, Replay)
+}
+"""The inbox by `ce_type`."""

@@ -1,0 +1,51 @@
+"""What a case publishes when it closes."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from schemas.base import Instant, Message, Name
+from schemas.event import EventRef
+from schemas.usage import NOTHING, Usage
+
+ResultStatus = Literal["completed", "degraded", "escalated", "failed", "expired", "cancelled"]
+RESULT_STATUSES: tuple[ResultStatus, ...] = (
+    "completed",
+    "degraded",
+    "escalated",
+    "failed",
+    "expired",
+    "cancelled",
+)
+
+
+class StepReport(Message):
+    """How one step ended."""
+
+    status: str
+    attempts: int = 0
+    agent: Name | None = None
+    agent_version: str = ""
+    confidence: float | None = None
+    usage: Usage = NOTHING
+    ms: int = 0
+    """Wall time from the first send to the end, in milliseconds."""
+    error: str | None = None
+
+
+class Result(Message):
+    """The one answer to an event. `ce_id` is `case_id:n`; `amends` names the one it corrects."""
+
+    case_id: str
+    workflow: Name
+    workflow_version: str
+    status: ResultStatus
+    output: Any = None
+    confidence: float | None = None
+    reason: str | None = None
+    steps: dict[str, StepReport]
+    usage: Usage = NOTHING
+    event: EventRef
+    opened_at: Instant
+    closed_at: Instant
+    amends: str | None = None
