@@ -1,0 +1,90 @@
+"""Every setting, its unit and its default; read from `CASEWORKS_*` and nowhere else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from events.errors import SettingsError
+from events.topics import Partitions, Topics
+
+Namespace = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+
+
+class Settings(BaseSettings):
+    """The configuration of one process. Names carry their unit."""
+
+    model_config = SettingsConfigDict(env_prefix="CASEWORKS_", frozen=True, extra="ignore")
+
+    bootstrap_servers: str = ""
+    """`host:port[,host:port]`; empty: the running local broker recorded in the data folder."""
+    kafka_config: dict[str, str] = Field(default_factory=dict)
+    """More client settings as JSON, for TLS and SASL: `{"security.protocol": "SASL_SSL"}`."""
+    namespace: Namespace = "cw"
+    instance: str = Field(default="0", pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    """Stable name of this process among its kind (a StatefulSet ordinal)."""
+    data_dir: Path = Path(".caseworks")
+    cache_dir: Path | None = None
+    """Where downloads are kept; default: the user's cache folder."""
+    http_host: str = "127.0.0.1"
+    http_port: int = Field(default=0, ge=0, le=65535)
+    """`/healthz /readyz /metrics`; 0 picks a free port and prints it."""
+    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+    model: str = ""
+    """The language model that agents may ask (litellm name); empty: none, everything still runs."""
+
+    inbox_partitions: int = Field(default=32, ge=1, le=4096)
+    events_partitions: int = Field(default=8, ge=1, le=4096)
+    tasks_partitions: int = Field(default=8, ge=1, le=4096)
+    results_partitions: int = Field(default=8, ge=1, le=4096)
+    replication_factor: int = Field(default=1, ge=1, le=9)
+
+    event_bytes_max: int = Field(default=1_048_576, ge=1)
+    case_bytes_max: int = Field(default=524_288, ge=1)
+    output_bytes_max: int = Field(default=262_144, ge=1)
+    """Largest output of one step; a larger one fails the step."""
+    batch_max: int = Field(default=1000, ge=1, le=100_000)
+    """Messages taken into one transaction at most."""
+    take_timeout_s: float = Field(default=0.05, gt=0, le=5)
+    session_timeout_s: float = Field(default=6.0, ge=1)
+    transaction_timeout_s: float = Field(default=10.0, ge=1)
+    dedupe_window_s: float = Field(default=7 * 86_400.0, gt=0)
+    """How long a closed case is remembered; at least the retention of `events`."""
+    closed_cases_max: int = Field(default=20_000_000, ge=1)
+
+    in_flight_max: int = Field(default=256, ge=1, le=100_000)
+    """Tasks that one agent runs at once in one process, beside the agent's own limit."""
+    in_flight_bytes_max: int = Field(default=67_108_864, ge=1)
+    span_max: int = Field(default=10_000, ge=1)
+    """How far reading may run ahead of the oldest unfinished task of a partition."""
+    commit_interval_s: float = Field(default=0.2, gt=0)
+    drain_timeout_s: float = Field(default=5.0, ge=0)
+    """How long a stopping or losing worker waits for running tasks."""
+
+    @property
+    def topics(self) -> Topics:
+        """The topic names of this namespace."""
+        return Topics(self.namespace)
+
+    @property
+    def partitions(self) -> Partitions:
+        """Partition counts for topics that are made."""
+        return Partitions(
+            inbox=self.inbox_partitions,
+            events=self.events_partitions,
+            tasks=self.tasks_partitions,
+            results=self.results_partitions,
+        )
+
+
+def load_settings() -> Settings:
+    """The settings from the environment. Raises `SettingsError` naming variable and bound."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "CASEWORKS_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise SettingsError(f"{name}: {first['msg']}", hint="see events/settings.py") from None

@@ -1,0 +1,195 @@
+"""The catalogue of topics: the one source of their names, keys, partitions and clean-up.
+
+Docs, ACLs, deploy files and `caseworks topics` are made from it or tested against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+DAY_MS = 86_400_000
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """One topic as it must exist. `config` holds the broker's own topic settings."""
+
+    name: str
+    key: str
+    partitions: int
+    holds: str
+    config: dict[str, str] = field(default_factory=dict)
+    partitions_fixed: bool = False
+    """Start-up refuses another partition count instead of accepting it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Partitions:
+    """How many partitions new topics get; `inbox` is fixed when the topics are made."""
+
+    inbox: int = 32
+    events: int = 8
+    tasks: int = 8
+    results: int = 8
+
+
+Lane = Literal["normal", "urgent"]
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """The names of one namespace.
+
+    Example: `Topics("cw").tasks("triage")` is `"cw.tasks.triage"`.
+    """
+
+    namespace: str
+
+    @property
+    def events(self) -> str:
+        """Business events."""
+        return f"{self.namespace}.events"
+
+    @property
+    def inbox(self) -> str:
+        """Commands to cases."""
+        return f"{self.namespace}.inbox"
+
+    @property
+    def cases(self) -> str:
+        """The changelog of case states; partition n belongs to inbox partition n."""
+        return f"{self.namespace}.cases"
+
+    @property
+    def requests(self) -> str:
+        """What workers and people ask the controller."""
+        return f"{self.namespace}.requests"
+
+    @property
+    def control(self) -> str:
+        """What the controller decided."""
+        return f"{self.namespace}.control"
+
+    def tasks(self, agent: str, lane: Lane = "normal") -> str:
+        """An agent's tasks; the urgent lane is a topic of its own."""
+        base = f"{self.namespace}.tasks.{agent}"
+        return f"{base}.urgent" if lane == "urgent" else base
+
+    def results(self, workflow: str) -> str:
+        """A workflow's results."""
+        return f"{self.namespace}.results.{workflow}"
+
+    def dlq(self, topic: str) -> str:
+        """Where the dead letters of a topic go; both lanes of an agent share one."""
+        return f"{topic.removesuffix('.urgent') if '.tasks.' in topic else topic}.dlq"
+
+    def workers_group(self, agent: str) -> str:
+        """The consumer group of an agent's workers."""
+        return f"{self.namespace}.worker.{agent}"
+
+    def loop_group(self, loop: str) -> str:
+        """The consumer group of a coordinator loop: `intake`, `orchestrator`, `controller`."""
+        return f"{self.namespace}.{loop}"
+
+
+def catalogue(
+    topics: Topics, agents: Iterable[str], workflows: Iterable[str], count: Partitions
+) -> tuple[TopicSpec, ...]:
+    """Every topic that an app with these agents and workflows needs."""
+    return (
+        *_fixed(topics, count),
+        *(spec for agent in sorted(agents) for spec in _of_agent(topics, agent, count)),
+        *(
+            TopicSpec(
+                topics.results(workflow),
+                "subject or event id",
+                count.results,
+                f"results of the workflow {workflow}",
+                _delete(30),
+            )
+            for workflow in sorted(workflows)
+        ),
+    )
+
+
+def _fixed(topics: Topics, count: Partitions) -> tuple[TopicSpec, ...]:
+    big = {"max.message.bytes": str(8 * MIB)}
+    bigger = {"max.message.bytes": str(9 * MIB)}
+    compact = {
+        "cleanup.policy": "compact",
+        "segment.bytes": str(64 * MIB),
+        "segment.ms": "600000",
+        "min.cleanable.dirty.ratio": "0.2",
+    }
+    return (
+        TopicSpec(
+            topics.events,
+            "subject or event id",
+            count.events,
+            "business events",
+            _delete(7) | big,
+        ),
+        TopicSpec(
+            topics.dlq(topics.events),
+            "original key",
+            count.events,
+            "events that intake refused",
+            _delete(30) | bigger,
+        ),
+        TopicSpec(
+            topics.inbox,
+            "case id",
+            count.inbox,
+            "commands: " + ", ".join(("opened", "outcome", "progress", "signal", "decision"))
+            + ", cancel, replay",
+            _delete(7),
+            partitions_fixed=True,
+        ),
+        TopicSpec(
+            topics.dlq(topics.inbox),
+            "original key",
+            count.inbox,
+            "commands that could not be applied",
+            _delete(30),
+        ),
+        TopicSpec(
+            topics.cases,
+            "case id",
+            count.inbox,
+            "state changelog; partition n belongs to inbox partition n",
+            compact,
+            partitions_fixed=True,
+        ),
+        TopicSpec(topics.requests, "kind:name", 1, "what workers and people ask", _delete(7)),
+        TopicSpec(
+            topics.control,
+            "kind:name",
+            1,
+            "what the controller decided",
+            {"cleanup.policy": "compact"},
+        ),
+    )
+
+
+def _of_agent(topics: Topics, agent: str, count: Partitions) -> tuple[TopicSpec, ...]:
+    key = "case id, or the agent's order key"
+    return (
+        TopicSpec(topics.tasks(agent), key, count.tasks, f"tasks of {agent}", _delete(7)),
+        TopicSpec(
+            topics.tasks(agent, "urgent"), key, count.tasks, f"urgent tasks of {agent}", _delete(7)
+        ),
+        TopicSpec(
+            topics.dlq(topics.tasks(agent)),
+            "original key",
+            count.tasks,
+            f"dead tasks of {agent}, both lanes",
+            _delete(30),
+        ),
+    )
+
+
+def _delete(days: int) -> dict[str, str]:
+    return {"cleanup.policy": "delete", "retention.ms": str(days * DAY_MS)}
