@@ -1,0 +1,210 @@
+"""The catalogue of metrics, and the one object through which every part counts.
+
+`CATALOGUE` is the source: docs, dashboards and alert rules are tested against it, and `Telemetry`
+refuses what it does not name. prometheus-client stands behind `Prometheus` alone, imported when
+the first one is made. A part that counts takes a `Telemetry`; its default, `NULL`, checks names
+and labels and keeps nothing, so a wrong name fails in every test that passes by.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+SHORT_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+LONG_S = (0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 3600.0)
+SIZES = (1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric: what it says in a sentence, and the labels that every sample carries."""
+
+    name: str
+    kind: Kind
+    says: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+def _counter(name: str, says: str, *labels: str) -> Metric:
+    return Metric(f"caseworks_{name}_total", "counter", says, labels)
+
+
+def _gauge(name: str, says: str, *labels: str) -> Metric:
+    return Metric(f"caseworks_{name}", "gauge", says, labels)
+
+
+def _histogram(name: str, says: str, *labels: str, buckets: tuple[float, ...]) -> Metric:
+    return Metric(f"caseworks_{name}", "histogram", says, labels, buckets)
+
+
+_ALL = (
+    # intake
+    _counter("events_accepted", "Events that opened a case or met their own.", "type"),
+    _counter("events_rejected", "Events that went to the dead letters.", "reason"),
+    _counter("events_duplicate", "Events whose case was known already."),
+    # cases
+    _gauge("cases_open", "Cases open on an inbox partition, seen by its owner.", "partition"),
+    _counter("cases_opened", "Cases opened.", "workflow"),
+    _counter("results", "Results published.", "workflow", "status"),
+    _histogram("case_seconds", "Event to result.", "workflow", buckets=LONG_S),
+    _counter("commands", "Commands taken from the inbox.", "kind"),
+    _counter("outcomes_ignored", "Outcomes that changed nothing.", "why"),
+    _counter("commands_forwarded", "Commands sent on to the partition they belong to."),
+    # loops
+    _counter("transactions", "Transactions by how they ended.", "loop", "end"),
+    _histogram("transaction_seconds", "Begin to commit.", "loop", buckets=SHORT_S),
+    _histogram("restore_seconds", "Assignment to first command.", "loop", buckets=LONG_S),
+    _gauge("loop_last_turn_timestamp_seconds", "When a loop last finished a turn.", "loop"),
+    _histogram("loop_batch_size", "Messages taken in one turn.", "loop", buckets=SIZES),
+    # workers
+    _counter("tasks", "Attempts by the status of their outcome.", "agent", "status"),
+    _histogram("task_seconds", "Run time of an attempt.", "agent", buckets=LONG_S),
+    _gauge("in_flight", "Attempts that run now.", "agent"),
+    _gauge("breaker_state", "A breaker: 0 closed, 1 half open, 2 open.", "dependency"),
+    _counter("dead_letters", "Dead letters written.", "topic", "reason"),
+    # models
+    _counter("model_calls", "Calls to a model by how they ended.", "model", "status"),
+    _counter("model_tokens", "Tokens sent to a model and received.", "model", "direction"),
+    _counter("model_usd", "US dollars spent on a model.", "model"),
+    # processes
+    _gauge("consumer_lag", "Records a group has not done.", "group", "topic", "partition"),
+    _counter("process_restarts", "Processes that a supervisor started again.", "role"),
+)
+CATALOGUE: dict[str, Metric] = {metric.name: metric for metric in _ALL}
+"""Every metric by its full name."""
+
+
+class UnknownMetricError(LookupError):
+    """Code counts under a name, kind or label that the catalogue does not have."""
+
+
+def check(name: str, kind: Kind, labels: dict[str, object]) -> Metric:
+    """The metric of that name. Raises `UnknownMetricError` for another kind or other labels."""
+    metric = CATALOGUE.get(name)
+    if metric is None:
+        raise UnknownMetricError(f"{name} is not in events.metrics.CATALOGUE")
+    if metric.kind != kind:
+        raise UnknownMetricError(f"{name} is a {metric.kind}, not a {kind}")
+    if labels.keys() != frozenset(metric.labels):
+        wanted, given = ", ".join(metric.labels) or "none", ", ".join(labels) or "none"
+        raise UnknownMetricError(f"{name} has the labels {wanted}; given: {given}")
+    return metric
+
+
+class Telemetry(Protocol):
+    """What a part may say about itself. Thread-safe; never blocks.
+
+    Every method raises `UnknownMetricError` for what the catalogue does not name.
+    """
+
+    def count(self, name: str, value: float = 1, /, **labels: object) -> None:
+        """Add to a counter."""
+
+    def observe(self, name: str, value: float, /, **labels: object) -> None:
+        """Add a sample to a histogram."""
+
+    def set(self, name: str, value: float, /, **labels: object) -> None:
+        """Set a gauge."""
+
+    def forget(self, name: str, /, **labels: object) -> None:
+        """Drop a gauge's sample: this process no longer knows (a partition went elsewhere)."""
+
+
+class Null:
+    """Checks what is said, and keeps nothing."""
+
+    def count(self, name: str, value: float = 1, /, **labels: object) -> None:
+        check(name, "counter", labels)
+
+    def observe(self, name: str, value: float, /, **labels: object) -> None:
+        check(name, "histogram", labels)
+
+    def set(self, name: str, value: float, /, **labels: object) -> None:
+        check(name, "gauge", labels)
+
+    def forget(self, name: str, /, **labels: object) -> None:
+        check(name, "gauge", labels)
+
+
+NULL: Telemetry = Null()
+
+
+class Prometheus:
+    """Keeps samples in a prometheus-client registry of its own.
+
+    Example:
+        `telemetry.count("caseworks_results_total", workflow="ticket", status="completed")`
+    """
+
+    def __init__(self) -> None:
+        from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
+
+        self.registry: CollectorRegistry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self._made = {metric.name: self._make(metric) for metric in CATALOGUE.values()}
+        self._samples: dict[tuple[object, ...], Any] = {}
+
+    def count(self, name: str, value: float = 1, /, **labels: object) -> None:
+        sample: Counter = self._sample(name, "counter", labels)
+        sample.inc(value)
+
+    def observe(self, name: str, value: float, /, **labels: object) -> None:
+        sample: Histogram = self._sample(name, "histogram", labels)
+        sample.observe(value)
+
+    def set(self, name: str, value: float, /, **labels: object) -> None:
+        sample: Gauge = self._sample(name, "gauge", labels)
+        sample.set(value)
+
+    def forget(self, name: str, /, **labels: object) -> None:
+        metric = check(name, "gauge", labels)
+        self._samples.pop((name, "gauge", *labels.items()), None)
+        if metric.labels:
+            self._made[name].remove(*(str(labels[label]) for label in metric.labels))
+
+    def value(self, sample: str, /, **labels: object) -> float | None:
+        """A sample by its exposed name (`…_total`, `…_count`, `…_sum`); `None` if never said."""
+        told = {label: str(value) for label, value in labels.items()}
+        return self.registry.get_sample_value(sample, told)
+
+    def text(self) -> bytes:
+        """Everything in the Prometheus text format."""
+        from prometheus_client import generate_latest
+
+        return generate_latest(self.registry)
+
+    def _sample(self, name: str, kind: Kind, labels: dict[str, object]) -> Any:
+        """The child for these label values, kept: prometheus-client's own look-up is slow."""
+        place = (name, kind, *labels.items())
+        found = self._samples.get(place)
+        if found is None:
+            metric = check(name, kind, labels)
+            made = self._made[name]
+            told = {label: str(value) for label, value in labels.items()}
+            found = self._samples[place] = made.labels(**told) if metric.labels else made
+        return found
+
+    def _make(self, metric: Metric) -> Counter | Gauge | Histogram:
+        from prometheus_client import Counter, Gauge, Histogram
+
+        match metric.kind:
+            case "counter":
+                return Counter(metric.name, metric.says, metric.labels, registry=self.registry)
+            case "gauge":
+                return Gauge(metric.name, metric.says, metric.labels, registry=self.registry)
+            case "histogram":
+                return Histogram(
+                    metric.name,
+                    metric.says,
+                    metric.labels,
+                    registry=self.registry,
+                    buckets=metric.buckets,
+                )
