@@ -1,0 +1,108 @@
+"""The compose file and the image agree with the code that they run."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from typing import Any
+
+import pytest
+import yaml
+
+from events.settings import Settings
+from tests.architecture.house import MAY_IMPORT
+from tests.architecture.tree import ROOT
+
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = {name: service for name, service in SERVICES.items() if "build" in service}
+DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
+DOCKERFILE_CODE = re.sub(r"(?m)^#.*\n", "", DOCKERFILE)
+
+
+def docker_builds() -> bool:
+    try:
+        asked = subprocess.run(["docker", "info"], capture_output=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return asked.returncode == 0
+
+
+def settings_named_in(text: str) -> set[str]:
+    return {name.lower() for name in re.findall(r"\bCASEWORKS_([A-Z_]+)", text)}
+
+
+@pytest.mark.parametrize("path", ["docker-compose.yml", "deploy/Dockerfile", "deploy/README.md"])
+def test_every_setting_that_is_named_exists(path: str) -> None:
+    named = settings_named_in((ROOT / path).read_text(encoding="utf-8"))
+
+    assert named
+    assert named <= Settings.model_fields.keys()
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_role_listens_where_prometheus_and_docker_look(name: str) -> None:
+    environment = OURS[name]["environment"]
+
+    assert environment["CASEWORKS_HTTP_HOST"] == "0.0.0.0"  # noqa: S104 - inside its own container
+    assert environment["CASEWORKS_HTTP_PORT"] == "8080"
+
+
+def test_prometheus_scrapes_every_role_that_stays() -> None:
+    path = ROOT / "deploy" / "prometheus" / "prometheus.yml"
+    scraped = yaml.safe_load(path.read_text(encoding="utf-8"))["scrape_configs"]
+    targets = {target for job in scraped for c in job["static_configs"] for target in c["targets"]}
+
+    assert {f"{name}:8080" for name in OURS if name != "topics"} == targets
+
+
+def test_every_image_is_pinned_to_a_version() -> None:
+    unpinned = {
+        name
+        for name, service in SERVICES.items()
+        if not re.fullmatch(r"[a-z/]+:v?\d+\.\d+\.\d+", service["image"])
+    }
+
+    assert unpinned == set()
+
+
+def test_ports_are_open_to_this_machine_only() -> None:
+    ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
+
+    assert ports
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_one_image_serves_every_role() -> None:
+    assert len({service["image"] for service in OURS.values()}) == 1
+
+
+def test_the_image_installs_by_hash_and_does_not_run_as_root() -> None:
+    users = re.findall(r"(?m)^USER (\S+)", DOCKERFILE_CODE)
+
+    assert "--require-hashes" in DOCKERFILE_CODE
+    assert users
+    assert users[-1] not in {"root", "0"}
+
+
+def test_the_image_holds_every_package_and_the_context_lets_it_in() -> None:
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    copied = set(re.findall(r"(?m)^COPY (\w+) \1$", DOCKERFILE_CODE))
+
+    assert copied == MAY_IMPORT.keys()
+    assert {f"!{package}" for package in MAY_IMPORT} <= set(ignored)
+
+
+@pytest.mark.slow
+def test_the_image_builds_and_answers() -> None:
+    if not docker_builds():
+        pytest.skip("no Docker answers on this machine")
+    tag = "caseworks:test"
+    build = ["docker", "build", "-q", "-f", "deploy/Dockerfile", "-t", tag, "."]
+    subprocess.run(build, cwd=ROOT, check=True, timeout=280)
+
+    ran = subprocess.run(
+        ["docker", "run", "--rm", tag, "--help"], capture_output=True, check=False, timeout=60
+    )
+
+    assert ran.returncode == 0, ran.stderr
