@@ -24,7 +24,9 @@ def locked(name: str) -> dict[str, str]:
     lines = re.sub(r"(?m)^\s*#.*\n?", "", text).replace("\\\n", " ").splitlines()
     found = {}
     for line in lines:
-        pinned = re.fullmatch(r"([a-z0-9.-]+)==(\S+)(?: ;[^#]*?)?((?: +--hash=sha256:\w{64})+)", line)
+        pinned = re.fullmatch(
+            r"([a-z0-9.-]+)==(\S+)(?: ;[^#]*?)?((?: +--hash=sha256:\w{64})+)", line
+        )
         assert pinned, f"{name}: not pinned by version and hash alone: {line[:80]}"
         found[pinned[1]] = pinned[2]
     return found
