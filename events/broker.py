@@ -143,7 +143,7 @@ class Consumer(Protocol):
     def commit(self, positions: Mapping[TopicPartition, int]) -> None:
         """Commit positions synchronously. Raises `RetriableError` or `FencedError`: refused."""
 
-    def group_metadata(self) -> Any:  # noqa: ANN401 - opaque, between one adapter's two halves
+    def group_metadata(self) -> Any:
         """The membership that `send_offsets` is fenced by; read it right after a take."""
 
     def close(self) -> None:
@@ -186,7 +186,7 @@ class TransactionalProducer(Protocol):
     def produce(self, records: Sequence[Record]) -> None:
         """Add records; they are seen by committed readers after `commit`."""
 
-    def send_offsets(self, positions: Mapping[TopicPartition, int], metadata: Any) -> None:  # noqa: ANN401
+    def send_offsets(self, positions: Mapping[TopicPartition, int], metadata: Any) -> None:
         """Commit consumed positions with the transaction, fenced by the group's generation."""
 
     def commit(self) -> None:

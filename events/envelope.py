@@ -151,7 +151,7 @@ def _media_type(text: str) -> str:
     return text.partition(";")[0].strip().lower()
 
 
-def _json(value: bytes) -> Any:  # noqa: ANN401 - any JSON
+def _json(value: bytes) -> Any:
     try:
         value.decode()
     except UnicodeDecodeError as error:
@@ -168,7 +168,7 @@ def _check_required(attributes: dict[str, Any]) -> None:
             raise _refused("missing_attribute", f"the CloudEvents attribute {name!r} is missing")
 
 
-def _event(message: Message, attributes: dict[str, Any], data: Any) -> Event:  # noqa: ANN401
+def _event(message: Message, attributes: dict[str, Any], data: Any) -> Event:
     _check_required(attributes)
     if attributes["specversion"] != "1.0":
         raise _refused("bad_attribute", f"specversion {attributes['specversion']!r} is not 1.0")

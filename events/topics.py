@@ -11,6 +11,10 @@ from typing import Literal
 
 DAY_MS = 86_400_000
 MIB = 1024 * 1024
+RECORD_BYTES_MAX = 8 * MIB
+"""Largest record of every topic; what we write stays well below (see `event_bytes_max`)."""
+LETTER_BYTES_MAX = 9 * MIB
+"""A dead letter is its original and some headers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,80 +120,54 @@ def catalogue(
 
 
 def _fixed(topics: Topics, count: Partitions) -> tuple[TopicSpec, ...]:
-    big = {"max.message.bytes": str(8 * MIB)}
-    bigger = {"max.message.bytes": str(9 * MIB)}
-    compact = {
-        "cleanup.policy": "compact",
-        "segment.bytes": str(64 * MIB),
-        "segment.ms": "600000",
-        "min.cleanable.dirty.ratio": "0.2",
-    }
+    commands = "commands: opened, outcome, progress, signal, decision, cancel, replay"
+    changelog = "state changelog; partition n belongs to inbox partition n"
     return (
         TopicSpec(
-            topics.events,
-            "subject or event id",
-            count.events,
-            "business events",
-            _delete(7) | big,
+            topics.events, "subject or event id", count.events, "business events", _delete(7)
         ),
+        _dead(topics, topics.events, count.events, "events that intake refused"),
         TopicSpec(
-            topics.dlq(topics.events),
-            "original key",
-            count.events,
-            "events that intake refused",
-            _delete(30) | bigger,
+            topics.inbox, "case id", count.inbox, commands, _delete(7), partitions_fixed=True
         ),
+        _dead(topics, topics.inbox, count.inbox, "commands that could not be applied"),
         TopicSpec(
-            topics.inbox,
-            "case id",
-            count.inbox,
-            "commands: " + ", ".join(("opened", "outcome", "progress", "signal", "decision"))
-            + ", cancel, replay",
-            _delete(7),
-            partitions_fixed=True,
-        ),
-        TopicSpec(
-            topics.dlq(topics.inbox),
-            "original key",
-            count.inbox,
-            "commands that could not be applied",
-            _delete(30),
-        ),
-        TopicSpec(
-            topics.cases,
-            "case id",
-            count.inbox,
-            "state changelog; partition n belongs to inbox partition n",
-            compact,
-            partitions_fixed=True,
+            topics.cases, "case id", count.inbox, changelog, _compact(), partitions_fixed=True
         ),
         TopicSpec(topics.requests, "kind:name", 1, "what workers and people ask", _delete(7)),
-        TopicSpec(
-            topics.control,
-            "kind:name",
-            1,
-            "what the controller decided",
-            {"cleanup.policy": "compact"},
-        ),
+        TopicSpec(topics.control, "kind:name", 1, "what the controller decided", _compact()),
     )
 
 
 def _of_agent(topics: Topics, agent: str, count: Partitions) -> tuple[TopicSpec, ...]:
     key = "case id, or the agent's order key"
+    normal, urgent = topics.tasks(agent), topics.tasks(agent, "urgent")
     return (
-        TopicSpec(topics.tasks(agent), key, count.tasks, f"tasks of {agent}", _delete(7)),
-        TopicSpec(
-            topics.tasks(agent, "urgent"), key, count.tasks, f"urgent tasks of {agent}", _delete(7)
-        ),
-        TopicSpec(
-            topics.dlq(topics.tasks(agent)),
-            "original key",
-            count.tasks,
-            f"dead tasks of {agent}, both lanes",
-            _delete(30),
-        ),
+        TopicSpec(normal, key, count.tasks, f"tasks of {agent}", _delete(7)),
+        TopicSpec(urgent, key, count.tasks, f"urgent tasks of {agent}", _delete(7)),
+        _dead(topics, normal, count.tasks, f"dead tasks of {agent}, both lanes"),
     )
 
 
-def _delete(days: int) -> dict[str, str]:
-    return {"cleanup.policy": "delete", "retention.ms": str(days * DAY_MS)}
+def _dead(topics: Topics, topic: str, partitions: int, holds: str) -> TopicSpec:
+    return TopicSpec(
+        topics.dlq(topic), "original key", partitions, holds, _delete(30, LETTER_BYTES_MAX)
+    )
+
+
+def _delete(days: int, bytes_max: int = RECORD_BYTES_MAX) -> dict[str, str]:
+    return {
+        "cleanup.policy": "delete",
+        "retention.ms": str(days * DAY_MS),
+        "max.message.bytes": str(bytes_max),
+    }
+
+
+def _compact() -> dict[str, str]:
+    return {
+        "cleanup.policy": "compact",
+        "segment.bytes": str(64 * MIB),
+        "segment.ms": "600000",
+        "min.cleanable.dirty.ratio": "0.2",
+        "max.message.bytes": str(RECORD_BYTES_MAX),
+    }

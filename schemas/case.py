@@ -83,13 +83,16 @@ class Case(Message):
 class ClosedCase(Message):
     """What the changelog keeps of a closed case for the dedupe window."""
 
-    v: int = CASE_VERSION
     closed: float
     status: CaseStatus
+    v: int = CASE_VERSION
 
 
 class Position(Message):
-    """The `\\0pos` record of a `cases` partition: how far the inbox was applied (rule 3)."""
+    """The position record (key: a null byte and "pos") of a `cases` partition (rule 3).
+
+    Says how far the inbox was applied when this changelog record was written.
+    """
 
     v: int = CASE_VERSION
     inbox: int

@@ -1,0 +1,265 @@
+"""A turn of the orchestrator: commands applied to an overlay over the partitions' states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from pydantic import ValidationError
+
+from coordinator.case import Tick, apply, next_due
+from coordinator.effects import Bury, Effect, Ignored, Publish, SendTask
+from coordinator.partition import POSITION_KEY, PartitionState, encode_case
+from coordinator.records import Writer
+from coordinator.turn import Turn
+from coordinator.workflow import Plan
+from events.broker import Headers, Message, Record
+from events.dead_letters import dead_letter_record, letter_for
+from events.errors import PayloadError
+from schemas.case import Case, Position
+from schemas.commands import COMMANDS, Command, Opened
+from schemas.outcome import Failure, Outcome
+
+TICK_AGAIN_S = 0.05
+"""A timer that changed nothing fires again no sooner than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrchestratorLimits:
+    """The bounds of the orchestrator."""
+
+    due_max: int = 1000
+    """Timers fired per partition in one turn."""
+    case_bytes_max: int = 524_288 + 1_048_576
+    """What one case may hold: its event and what its steps add."""
+    keep_s: float = 30 * 86_400.0
+    """How long a closed case with a live dead letter is kept: as long as the letter."""
+    dedupe_window_s: float = 7 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What does not change from turn to turn."""
+
+    writer: Writer
+    plans: Mapping[str, Plan]
+    states: Mapping[int, PartitionState]
+    limits: OrchestratorLimits
+    home_of: Callable[[str], int]
+    """The inbox partition that a case belongs to."""
+    log_headers: Headers
+
+
+@dataclass(slots=True)
+class CaseTurn(Turn):
+    """The overlay and the records of one turn. Nothing here touches the partitions' states."""
+
+    world: World = field(kw_only=True)
+    now: float = field(kw_only=True)
+    cases: dict[tuple[int, str], Case | None] = field(default_factory=dict)
+    """Changed cases by partition and id; `None` is a tombstone."""
+    encoded: dict[tuple[int, str], bytes | None] = field(default_factory=dict)
+    grown: dict[str, int] = field(default_factory=dict)
+    """Bytes that this turn's outcomes add, by case."""
+    fired: dict[int, list[str]] = field(default_factory=dict)
+    idle: list[tuple[int, str, float]] = field(default_factory=list)
+    """Timers that found nothing to do, with the time of the next."""
+    expired: dict[int, list[tuple[int, bytes]]] = field(default_factory=dict)
+
+    # --- commands
+
+    def command(self, message: Message) -> None:
+        """Apply one inbox record; what cannot be applied becomes a dead letter."""
+        self.positions[message.source] = message.offset + 1
+        try:
+            command = _decode(message)
+            self._dispatch(message, command)
+        except PayloadError as error:
+            self.bury_command(message, error)
+
+    def _dispatch(self, message: Message, command: Command) -> None:
+        self.count("caseworks_commands_total", kind=command.ce_type.rpartition(".")[2])
+        case = self.load(message.partition, command.case_id)
+        if case is None and not self._belongs(message, command):
+            return
+        name = case.workflow if case else command.workflow if isinstance(command, Opened) else ""
+        plan = self.world.plans.get(name)
+        if plan is None:
+            raise PayloadError("unknown_workflow", f"no workflow {name!r} runs here")
+        if isinstance(command, Outcome):
+            command = self._bounded(message, command)
+        self.apply(message.partition, case, command, plan)
+
+    def apply(self, partition: int, case: Case | None, command: Command | Tick, plan: Plan) -> bool:
+        """Move a case and carry out what it asks for; whether it changed.
+
+        Raises `PayloadError` when the machine fails: a bug of ours must not stop the partition.
+        """
+        try:
+            after, effects = apply(case, command, self.now, plan)
+        except Exception as error:  # any bug at all, see above
+            text = f"{type(error).__name__}: {error}"
+            raise PayloadError("cannot_apply", text) from error
+        if after is None or after is case:
+            self._count_ignored(effects)
+            return False
+        self.cases[partition, after.case_id] = after
+        if case is None:
+            self.count("caseworks_cases_opened_total", workflow=after.workflow)
+        for effect in effects:
+            self._carry_out(after, plan, effect, partition)
+        return True
+
+    def _belongs(self, message: Message, command: Command) -> bool:
+        """Whether a command without an open case is ours to apply; else forward or count it."""
+        home = self.world.home_of(command.case_id)
+        if home != message.partition:
+            self.count("caseworks_commands_forwarded_total")
+            self.records.append(
+                Record(message.topic, message.key, message.value, message.headers, partition=home)
+            )
+            return False
+        closed = command.case_id in self.world.states[message.partition].closed
+        if isinstance(command, Opened):
+            if closed:
+                self.count("caseworks_events_duplicate_total")
+            return not closed
+        self.count(
+            "caseworks_outcomes_ignored_total", why="closed_case" if closed else "unknown_case"
+        )
+        return False
+
+    def _bounded(self, message: Message, outcome: Outcome) -> Outcome:
+        """An output that would take the case over its size fails its step instead."""
+        grown = self.grown.get(outcome.case_id, 0) + len(message.value or b"")
+        state = self.world.states[message.partition]
+        held = grown + len(state.cases.get(outcome.case_id, b""))
+        if outcome.output is None or held <= self.world.limits.case_bytes_max:
+            self.grown[outcome.case_id] = grown
+            return outcome
+        return _failed(outcome, "case_too_large", f"with this output it would hold {held} bytes")
+
+    def fail_step(self, message: Message) -> None:
+        """The step of an outcome that cannot be committed fails."""
+        try:
+            outcome = Outcome.from_json(message.value or b"")
+        except ValidationError:
+            return
+        case = self.load(message.partition, outcome.case_id)
+        plan = self.world.plans.get(case.workflow) if case else None
+        if plan is not None:
+            failed = _failed(outcome, "uncommittable", "its outcome could not be committed")
+            self.apply(message.partition, case, failed, plan)
+
+    def bury_command(self, message: Message, error: PayloadError) -> None:
+        """Set an inbox record aside with the reason."""
+        topics = self.world.writer.topics
+        topic = topics.dlq(topics.inbox)
+        letter = letter_for(
+            message,
+            error.reason,
+            error=str(error),
+            error_type=type(error).__name__,
+            group=topics.loop_group("orchestrator"),
+        )
+        self.records.append(dead_letter_record(message, topic, letter))
+        self.count("caseworks_dead_letters_total", topic=topic, reason=error.reason)
+
+    # --- timers
+
+    def tick(self, partition: int, case_id: str) -> None:
+        """Fire what is due in one case."""
+        case = self.load(partition, case_id)
+        plan = self.world.plans.get(case.workflow) if case else None
+        if case is None or plan is None:
+            return
+        keep_s = self.world.limits.keep_s
+        if case.closed is not None and case.closed + keep_s <= self.now:
+            self.cases[partition, case_id] = None
+        elif not self._tick(partition, case, plan):
+            due = max(next_due(case, keep_s), self.now + TICK_AGAIN_S)
+            self.idle.append((partition, case_id, due))
+
+    def _tick(self, partition: int, case: Case, plan: Plan) -> bool:
+        try:
+            return self.apply(partition, case, Tick(), plan)
+        except PayloadError:
+            self.count("caseworks_outcomes_ignored_total", why="cannot_tick")
+            return False
+
+    # --- effects and changelog
+
+    def load(self, partition: int, case_id: str) -> Case | None:
+        """The case as this turn sees it."""
+        key = (partition, case_id)
+        if key in self.cases:
+            return self.cases[key]
+        return self.world.states[partition].load(case_id)
+
+    def _carry_out(self, case: Case, plan: Plan, effect: Effect, partition: int) -> None:
+        writer, now = self.world.writer, self.now
+        match effect:
+            case SendTask(step):
+                self.records.append(writer.task(case, plan, step, partition, now))
+            case Publish(result):
+                self.records.append(writer.result(case, plan, effect, now))
+                workflow = case.workflow
+                self.count("caseworks_results_total", workflow=workflow, status=result.status)
+                elapsed_s = max(0.0, now - case.event.time.timestamp())
+                self.observe("caseworks_case_seconds", elapsed_s, workflow=workflow)
+            case Bury():
+                record = writer.dead_letter(case, plan, effect, partition, now)
+                self.records.append(record)
+                reason = effect.error.kind
+                self.count("caseworks_dead_letters_total", topic=record.topic, reason=reason)
+            case Ignored():
+                self._count_ignored((effect,))
+            case _:
+                assert_never(effect)
+
+    def _count_ignored(self, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Ignored):
+                if effect.why == "duplicate_event":
+                    self.count("caseworks_events_duplicate_total")
+                else:
+                    self.count("caseworks_outcomes_ignored_total", why=effect.why)
+
+    def write_changelog(self) -> None:
+        """One record per changed case, tombstones, and the position of each partition."""
+        topic, headers = self.world.writer.topics.cases, self.world.log_headers
+        for (partition, case_id), case in self.cases.items():
+            data = encode_case(case)
+            self.encoded[partition, case_id] = data
+            self.records.append(Record(topic, case_id.encode(), data, headers, partition))
+        for partition, entries in self.expired.items():
+            for _, digest in entries:
+                key = _case_id(digest).encode()
+                self.records.append(Record(topic, key, None, headers, partition))
+        for source, position in self.positions.items():
+            value = Position(inbox=position).to_json()
+            self.records.append(Record(topic, POSITION_KEY, value, headers, source.partition))
+
+
+def _decode(message: Message) -> Command:
+    """The command in an inbox record. Raises `PayloadError`."""
+    ce_type = message.header("ce_type") or ""
+    model = COMMANDS.get(ce_type)
+    if model is None:
+        raise PayloadError("unknown_command", f"ce_type {ce_type!r}")
+    try:
+        return model.from_json(message.value or b"")
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise PayloadError("schema", f"{first['loc']}: {first['msg']}") from None
+
+
+def _failed(outcome: Outcome, kind: str, message: str) -> Outcome:
+    error = Failure(kind=kind, message=message)
+    return outcome.model_copy(update={"status": "failed", "output": None, "error": error})
+
+
+def _case_id(digest: bytes) -> str:
+    text = digest.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -1,0 +1,129 @@
+"""The orchestrator: commands of the inbox in; tasks, results and the changelog out.
+
+Pure: `TransactionalLoop` drives it. A turn is an overlay (`CaseTurn`); only a committed one is
+promoted into the partitions' states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+
+from events.partitioner import partition_of
+
+from coordinator.case_turn import CaseTurn, OrchestratorLimits, World
+from coordinator.partition import PartitionState, keeps_whole
+from coordinator.records import Writer
+from coordinator.turn import Turn
+from coordinator.workflow import Plan
+from events.broker import Message, TopicPartition
+from events.envelope import WRITER
+from events.errors import PayloadError
+from events.topics import Topics
+from schemas.outcome import Outcome
+
+
+class Orchestrator:
+    """A `Processor` over the inbox."""
+
+    name = "orchestrator"
+
+    def __init__(
+        self,
+        topics: Topics,
+        plans: Sequence[Plan],
+        *,
+        partitions: int,
+        writer_id: str,
+        limits: OrchestratorLimits,
+    ) -> None:
+        """*partitions* is the inbox's fixed count; *writer_id* the loop's transactional id."""
+        self.changelog: str | None = topics.cases
+        self.limits = limits
+        self.states: dict[int, PartitionState] = {}
+        self.world = World(
+            writer=Writer(topics),
+            plans={plan.name: plan for plan in plans},
+            states=self.states,
+            limits=limits,
+            home_of=lambda case_id: partition_of(case_id.encode(), partitions),
+            log_headers=((WRITER, writer_id.encode()),),
+        )
+
+    # --- restore
+
+    def owned(self, partitions: AbstractSet[TopicPartition]) -> None:
+        """State of partitions that went is kept: on return only the rest is read."""
+
+    def adopt(self, source: TopicPartition) -> int:
+        """The changelog offset to read on from."""
+        state = self.states.setdefault(source.partition, PartitionState(self.limits.keep_s))
+        return state.log_offset
+
+    def restore(self, source: TopicPartition, messages: Sequence[Message], upto: int) -> None:
+        """Apply committed changelog records."""
+        self.states[source.partition].restore(messages, upto)
+
+    def restored(self, source: TopicPartition, committed: int | None) -> int | None:
+        """The group's position; where it expired, the changelog's own record of it."""
+        return committed if committed is not None else self.states[source.partition].position
+
+    # --- a turn
+
+    def plan(
+        self, messages: Sequence[Message], ready: Mapping[TopicPartition, int | None], now: float
+    ) -> CaseTurn | None:
+        """Apply what came and what is due; encode what changed."""
+        turn = CaseTurn(world=self.world, now=now)
+        for source, position in ready.items():
+            self._fire(turn, source, position or 0)
+        for message in messages:
+            turn.command(message)
+        if not turn.positions:
+            return None
+        turn.write_changelog()
+        return turn
+
+    def reject(self, message: Message, now: float, error: str) -> CaseTurn:
+        """Set a command aside that cannot be committed; its step fails."""
+        turn = CaseTurn(world=self.world, now=now)
+        turn.positions[message.source] = message.offset + 1
+        turn.bury_command(message, PayloadError("rejected", error))
+        if message.header("ce_type") == Outcome.ce_type:
+            turn.fail_step(message)
+        turn.write_changelog()
+        return turn
+
+    def promote(self, turn: Turn) -> None:
+        """The overlay becomes the state."""
+        assert isinstance(turn, CaseTurn)  # a loop gives back what `plan` made
+        for partition, fired in turn.fired.items():
+            self.states[partition].timers.fired(turn.now, fired)
+        for (partition, case_id), case in turn.cases.items():
+            state, data = self.states[partition], turn.encoded[partition, case_id]
+            if case is None or data is None:
+                state.forget(case_id)
+            elif keeps_whole(case):
+                state.put(case, data)
+            else:
+                state.close(case_id, case.closed or turn.now)
+        for partition, case_id, due in turn.idle:
+            self.states[partition].timers.arm(case_id, due)
+        for partition, entries in turn.expired.items():
+            self.states[partition].closed.forget(entries)
+
+    def drop(self, turn: Turn) -> None:
+        """Nothing to undo: the overlay goes with the turn."""
+
+    def _fire(self, turn: CaseTurn, source: TopicPartition, position: int) -> None:
+        """Tick what is due; a timer's turn sends its partition's position again (rule 2)."""
+        state, limits = self.states[source.partition], self.limits
+        due = state.timers.due(turn.now, limits.due_max)
+        expired = state.closed.expired(turn.now, limits.dedupe_window_s, limits.due_max)
+        if not due and not expired:
+            return
+        turn.positions[source] = position
+        turn.fired[source.partition] = due
+        turn.expired[source.partition] = expired
+        for case_id in due:
+            turn.tick(source.partition, case_id)

@@ -1,0 +1,63 @@
+"""The result that a closing case publishes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from schemas.base import instant
+from schemas.result import Result, ResultStatus, StepReport
+
+if TYPE_CHECKING:
+    from coordinator.draft import Draft
+    from schemas.case import StepState
+
+WITH_OUTPUT = frozenset(("completed", "degraded", "escalated"))
+
+
+def result_of(draft: Draft) -> Result:
+    """The result of a case that has just been closed.
+
+    `output` is that of the one step no other step reads; with several, an object by step name.
+    An escalated case carries what there is of it; failed, expired and cancelled ones carry none.
+    """
+    case, plan = draft.case, draft.plan
+    sinks = {name: draft.steps[name] for name in plan.sinks}
+    known = [s.confidence for s in sinks.values() if s.confidence is not None]
+    return Result(
+        case_id=case.case_id,
+        workflow=case.workflow,
+        workflow_version=case.workflow_version,
+        status=cast("ResultStatus", draft.status),
+        output=_output(sinks) if draft.status in WITH_OUTPUT else None,
+        confidence=min(known, default=None),
+        reason=draft.reason,
+        steps={name: _report(state) for name, state in draft.steps.items()},
+        usage=draft.usage,
+        event=case.event.ref(),
+        opened_at=instant(case.opened),
+        closed_at=instant(draft.now),
+        amends=f"{case.case_id}:{draft.published - 1}" if draft.published > 1 else None,
+    )
+
+
+def _output(sinks: dict[str, StepState]) -> Any:
+    if len(sinks) == 1:
+        return next(iter(sinks.values())).output
+    found = {name: state.output for name, state in sinks.items() if state.status == "done"}
+    return found or None
+
+
+def _report(state: StepState) -> StepReport:
+    ms = 0
+    if state.first_sent is not None and state.ended is not None:
+        ms = max(0, round((state.ended - state.first_sent) * 1000))
+    return StepReport(
+        status=state.status,
+        attempts=state.attempt,
+        agent=state.agent,
+        agent_version=state.agent_version,
+        confidence=state.confidence,
+        usage=state.usage,
+        ms=ms,
+        error=f"{state.error.kind}: {state.error.message}" if state.error else None,
+    )

@@ -1,0 +1,228 @@
+"""The transactional loop: exactly once from one topic to others, whatever is killed.
+
+One turn: take -> plan (pure) -> begin -> produce -> send offsets -> commit -> promote. Never an
+outside call inside a transaction. The numbered rules are those of `coordinator/README.md`;
+each was broken once, by experiment or by reason, and each is a deliberate bug of the checker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from coordinator.turn import Processor, Turn
+from events.broker import Message, Taken, TopicPartition
+from events.errors import AbortableError, FencedError, RetriableError, UnstableError
+from events.loop import (
+    Abort,
+    Begin,
+    Commit,
+    Committed,
+    Init,
+    LastWriter,
+    LogEnd,
+    Loop,
+    Note,
+    Now,
+    Open,
+    Operation,
+    Produce,
+    ReadLog,
+    Release,
+    Renew,
+    SendOffsets,
+    Take,
+)
+
+Step = Generator[Operation, Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LoopLimits:
+    """The bounds of a transactional loop."""
+
+    batch_max: int = 1000
+    take_timeout_s: float = 0.05
+    aborts_max: int = 3
+    """Aborts at one position before the batch is halved."""
+    fenced_again_s: float = 60.0
+    """A second fencing within this time ends the process."""
+    stall_s: float = 1.0
+    """How long an open transaction may hide a position before its writer is released."""
+    restore_batch: int = 5000
+
+
+@dataclass(slots=True)
+class _Restoring:
+    """How far the restore of one partition is."""
+
+    committed: int | None = None
+    end: int | None = None
+    offset: int = 0
+    stalled_since: float | None = None
+
+
+class TransactionalLoop:
+    """Drives a processor; `run` is the generator."""
+
+    def __init__(self, processor: Processor, name: str, limits: LoopLimits) -> None:
+        """*name* is the transactional id: `{ns}-{loop}-{instance}`, stable (rule 4)."""
+        self.processor = processor
+        self.name = name
+        self.limits = limits
+        self.epochs: dict[TopicPartition, int] = {}
+        self.ready: dict[TopicPartition, int | None] = {}
+        self.pending: dict[TopicPartition, _Restoring] = {}
+        self.batch = limits.batch_max
+        self.aborts = 0
+        self.fenced_at: float | None = None
+
+    def run(self) -> Loop:
+        """Take, commit, for ever."""
+        yield from self._repeat(Init())
+        while True:
+            wait_s = 0.005 if self.pending else self.limits.take_timeout_s
+            taken: Taken = yield Take(self.batch, wait_s)
+            self._assign(taken)
+            yield from self._restore_pending()
+            now: float = yield Now()
+            messages = (
+                [m for m in taken.messages if m.source in self.ready]
+                if (self.pending)
+                else taken.messages
+            )
+            turn = self.processor.plan(messages, self.ready, now)
+            if turn is not None:
+                yield from self._transact(turn, messages, now)
+
+    # --- assignment and restore (rules 1 and 3)
+
+    def _assign(self, taken: Taken) -> None:
+        """State belongs to an epoch of an assignment: a regained partition is restored again."""
+        if taken.assignment == self.epochs:
+            return
+        for source in [s for s in self.epochs if s not in taken.assignment]:
+            self._forget(source)
+        for source, epoch in taken.assignment.items():
+            if self.epochs.get(source) != epoch:
+                self._forget(source)
+                self.pending[source] = _Restoring()
+        self.epochs = dict(taken.assignment)
+        self.aborts = 0
+        self.processor.owned(self.epochs.keys())
+
+    def _forget(self, source: TopicPartition) -> None:
+        self.ready.pop(source, None)
+        self.pending.pop(source, None)
+
+    def _restore_pending(self) -> Step:
+        for source, state in list(self.pending.items()):
+            try:
+                restored = yield from self._restore(source, state)
+            except UnstableError:
+                restored = yield from self._stalled(source, state)
+            if restored:
+                position = self.processor.restored(source, state.committed)
+                yield Open({source: position})
+                self.ready[source] = position
+                del self.pending[source]
+                yield Note("restored", {"loop": self.processor.name, "partition": source.partition})
+
+    def _restore(self, source: TopicPartition, state: _Restoring) -> Step:
+        """(a) committed position, (b) high watermark, (c) changelog up to it; one slice a call."""
+        if state.end is None:
+            answer = yield from self._repeat(Committed((source,)))
+            state.committed = answer[source]
+            if self.processor.changelog is None:
+                return True
+            state.end = yield from self._repeat(LogEnd(self._log(source)))
+            state.offset = self.processor.adopt(source)
+            state.stalled_since = None
+        if state.offset < state.end:
+            read = ReadLog(self._log(source), state.offset, self.limits.restore_batch)
+            slice_ = yield from self._repeat(read)
+            self.processor.restore(source, slice_.messages, slice_.next_offset)
+            if slice_.next_offset == state.offset:
+                return (yield from self._stalled(source, state))
+            state.offset, state.stalled_since = slice_.next_offset, None
+        return state.offset >= state.end
+
+    def _stalled(self, source: TopicPartition, state: _Restoring) -> Step:
+        """An open transaction hides what we need: after a while, end it for its writer."""
+        now: float = yield Now()
+        if state.stalled_since is None:
+            state.stalled_since = now
+        elif now - state.stalled_since > self.limits.stall_s and self.processor.changelog:
+            state.stalled_since = now
+            writer = yield from self._repeat(LastWriter(self._log(source)))
+            if writer is not None and writer != self.name:
+                yield Note("release", {"loop": self.processor.name, "writer": writer})
+                yield from self._repeat(Release(writer))
+        return False
+
+    def _log(self, source: TopicPartition) -> TopicPartition:
+        return TopicPartition(self.processor.changelog or "", source.partition)
+
+    # --- one transaction (rules 2 and 5)
+
+    def _transact(self, turn: Turn, messages: Sequence[Message], now: float) -> Step:
+        try:
+            yield from self._repeat(Begin())
+            yield Produce(turn.records)
+            yield from self._repeat(SendOffsets(turn.positions))
+            yield from self._repeat(Commit())
+        except (AbortableError, RetriableError) as error:
+            self.processor.drop(turn)
+            yield from self._abort(turn, messages, now, error)
+        except FencedError:
+            self.processor.drop(turn)
+            yield from self._renew(now)
+        else:
+            self.processor.promote(turn)
+            self.ready.update(turn.positions)
+            self.aborts, self.batch = 0, self.limits.batch_max
+            yield Note("committed", {"loop": self.processor.name, "turn": turn})
+
+    def _abort(self, turn: Turn, messages: Sequence[Message], now: float, error: Exception) -> Step:
+        """Abort and go back; what aborts again and again is made smaller, then set aside."""
+        yield Note("aborted", {"loop": self.processor.name, "error": str(error)})
+        try:
+            yield from self._repeat(Abort())
+        except AbortableError:
+            yield from self._renew(now)
+            return
+        except FencedError:
+            yield from self._renew(now)
+            return
+        back = {source: self.ready[source] for source in turn.positions if source in self.ready}
+        yield Open(back)
+        self.aborts += 1
+        if self.aborts < self.limits.aborts_max:
+            return
+        if len(messages) > 1:
+            self.batch, self.aborts = max(1, len(messages) // 2), 0
+        elif messages:
+            self.aborts = 0
+            yield from self._transact(self.processor.reject(messages[0], now, str(error)), (), now)
+
+    def _renew(self, now: float) -> Step:
+        """Fenced: one new producer and a restore of everything; again within a minute, give up."""
+        if self.fenced_at is not None and now - self.fenced_at < self.limits.fenced_again_s:
+            raise FencedError(
+                f"{self.name} was fenced twice within {self.limits.fenced_again_s:.0f} s",
+                hint="is a second process running under the same --instance?",
+            )
+        self.fenced_at = now
+        yield Note("fenced", {"loop": self.processor.name})
+        yield from self._repeat(Renew())
+        self.ready.clear()
+        self.pending = {source: _Restoring() for source in self.epochs}
+
+    def _repeat(self, operation: Operation) -> Step:
+        """Repeat a retriable call, a commit's time-out included, until it says yes or no."""
+        while True:
+            try:
+                return (yield operation)
+            except RetriableError as error:
+                yield Note("retried", {"loop": self.processor.name, "error": str(error)})

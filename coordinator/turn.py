@@ -1,0 +1,69 @@
+"""One turn of a transactional loop as data, and what a loop needs from its processor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from events.broker import Message, Record, TopicPartition
+
+
+@dataclass(slots=True)
+class Turn:
+    """What one transaction does. `change` is the processor's own: applied only by `promote`."""
+
+    records: list[Record] = field(default_factory=list)
+    positions: dict[TopicPartition, int] = field(default_factory=dict)
+    counts: dict[tuple[str, tuple[tuple[str, str], ...]], float] = field(default_factory=dict)
+    observed: list[tuple[str, float, tuple[tuple[str, str], ...]]] = field(default_factory=list)
+    change: Any = None
+
+    def count(self, name: str, value: float = 1, **labels: str) -> None:
+        """Add to a counter of `events.metrics`; told only once the transaction has committed."""
+        key = (name, tuple(labels.items()))
+        self.counts[key] = self.counts.get(key, 0) + value
+
+    def observe(self, name: str, value: float, **labels: str) -> None:
+        """Add to a histogram of `events.metrics`, likewise."""
+        self.observed.append((name, value, tuple(labels.items())))
+
+
+class Processor(Protocol):
+    """The pure side of a loop: messages in, a turn out, state changed only by `promote`."""
+
+    name: str
+    """The loop: `intake`, `orchestrator`."""
+
+    changelog: str | None
+    """The topic its state is restored from; `None` for a loop without state."""
+
+    def adopt(self, source: TopicPartition) -> int:
+        """A partition was assigned: the changelog offset to read on from."""
+
+    def restore(self, source: TopicPartition, messages: Sequence[Message], upto: int) -> None:
+        """Apply committed changelog records; the next read starts at `upto`."""
+
+    def restored(self, source: TopicPartition, committed: int | None) -> int | None:
+        """The changelog was read: the input position to start at (`None`: the earliest)."""
+
+    def plan(
+        self, messages: Sequence[Message], ready: Mapping[TopicPartition, int | None], now: float
+    ) -> Turn | None:
+        """What to do with these messages and with what is due; `None`: nothing.
+
+        `ready` holds the owned, restored partitions with their current positions.
+        """
+
+    def reject(self, message: Message, now: float, error: str) -> Turn:
+        """A turn that puts one message that cannot be committed into the dead-letter topic."""
+
+    def promote(self, turn: Turn) -> None:
+        """The turn was committed: make its change the state."""
+
+    def drop(self, turn: Turn) -> None:
+        """The turn was aborted: forget its change."""
+
+    def owned(self, partitions: AbstractSet[TopicPartition]) -> None:
+        """These are all the partitions that are owned now."""
