@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from events.local_kafka.config import server_properties
+from events.local_kafka.jar_lock import KAFKA_VERSION
 from events.settings import Settings
 from tests.architecture.house import MAY_IMPORT
 from tests.architecture.tree import ROOT
@@ -18,6 +20,21 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
 DOCKERFILE_CODE = re.sub(r"(?m)^#.*\n", "", DOCKERFILE)
+
+
+# Where a broker listens and keeps its log differs by place; the local one also restarts faster.
+PLACE = {
+    "advertised.listeners",
+    "controller.quorum.voters",
+    "listener.security.protocol.map",
+    "listeners",
+    "log.dirs",
+}
+LOCAL_ONLY = {
+    "broker.heartbeat.interval.ms",
+    "broker.session.timeout.ms",
+    "log.cleaner.dedupe.buffer.size",
+}
 
 
 def docker_builds() -> bool:
@@ -46,6 +63,23 @@ def test_a_role_listens_where_prometheus_and_docker_look(name: str) -> None:
 
     assert environment["CASEWORKS_HTTP_HOST"] == "0.0.0.0"  # noqa: S104 - inside its own container
     assert environment["CASEWORKS_HTTP_PORT"] == "8080"
+
+
+def test_the_broker_is_configured_as_the_local_one() -> None:
+    lines = server_properties(port=1, controller_port=2).splitlines()
+    local = dict(line.split("=", 1) for line in lines)
+    compose = {
+        name.removeprefix("KAFKA_").lower().replace("_", "."): str(value)
+        for name, value in SERVICES["kafka"]["environment"].items()
+    }
+
+    assert {k: v for k, v in local.items() if k not in PLACE | LOCAL_ONLY} == {
+        k: v for k, v in compose.items() if k not in PLACE
+    }
+
+
+def test_the_broker_is_the_version_of_the_local_one() -> None:
+    assert SERVICES["kafka"]["image"] == f"apache/kafka:{KAFKA_VERSION}"
 
 
 def test_prometheus_scrapes_every_role_that_stays() -> None:
