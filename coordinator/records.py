@@ -9,7 +9,7 @@ from coordinator.workflow import Plan
 from events.broker import Headers, Record
 from events.dead_letters import letter_headers
 from events.envelope import record_of, travelling_of
-from events.topics import Topics
+from events.topics import Lane, Topics
 from schemas.base import instant
 from schemas.case import Case
 from schemas.dead_letter import DeadLetter
@@ -53,7 +53,7 @@ class Writer:
 
     def _record(self, task: Task, case: Case, plan: Plan, now: float) -> Record:
         event = case.event
-        lane = "urgent" if event.priority == "urgent" else "normal"
+        lane: Lane = "urgent" if event.priority == "urgent" else "normal"
         by_subject = plan.agents[task.agent].order_by == "subject"
         return record_of(
             task,

@@ -41,4 +41,5 @@ class Message(BaseModel):
     @classmethod
     def from_json(cls, data: bytes) -> Self:
         """Parse UTF-8 JSON. Raises `pydantic.ValidationError` (a `ValueError`)."""
-        return cls.__pydantic_validator__.validate_json(data)
+        parsed: Self = cls.__pydantic_validator__.validate_json(data)
+        return parsed

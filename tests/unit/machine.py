@@ -1,0 +1,101 @@
+"""A small workflow and shorthands for driving the case machine by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from coordinator.case import Applied, Tick, apply
+from coordinator.workflow import Plan, compile_workflow
+from schemas.agent import AgentSpec
+from schemas.base import instant
+from schemas.case import Case
+from schemas.commands import Command, Opened
+from schemas.event import Event
+from schemas.outcome import Failure, Outcome, OutcomeStatus
+from schemas.task import task_id_of
+from schemas.workflow import StepSpec, WorkflowSpec
+
+START = 1_000_000.0
+AGENTS = {name: AgentSpec(name=name) for name in ("triage", "billing", "kb", "reply", "spare")}
+
+
+def diamond(deadline_s: float = 3600, **reply: Any) -> Plan:
+    """triage -> billing (optional) and kb (falls back to spare) -> reply."""
+    steps = (
+        StepSpec(name="triage", agent="triage"),
+        StepSpec(name="billing", agent="billing", after=("triage",), optional=True),
+        StepSpec(name="kb", agent="kb", after=("triage",), fallback="spare"),
+        StepSpec(name="reply", agent="reply", after=("billing", "kb"), **reply),
+    )
+    spec = WorkflowSpec(name="ticket", on=("ticket.created",), steps=steps, deadline_s=deadline_s)
+    return compile_workflow(spec, AGENTS)
+
+
+def event(event_id: str = "e1", **fields: Any) -> Event:
+    """An event that opens the diamond."""
+    return Event(
+        id=event_id,
+        source="/test",
+        type="ticket.created",
+        time=instant(START),
+        data={"ticket_id": event_id},
+        **fields,
+    )
+
+
+def opened(plan: Plan, business: Event | None = None) -> Opened:
+    """The command that opens its case."""
+    business = business or event()
+    return Opened(
+        case_id=business.case_id,
+        workflow=plan.name,
+        workflow_version=plan.spec.version,
+        event=business,
+        accepted_at=instant(START),
+    )
+
+
+def outcome(case: Case, step: str, status: OutcomeStatus = "done", **fields: Any) -> Outcome:
+    """What the current attempt of a step says, unless `fields` say otherwise."""
+    state = case.steps[step]
+    given: dict[str, Any] = {
+        "task_id": task_id_of(case.case_id, step, state.replay),
+        "case_id": case.case_id,
+        "agent": state.agent or step,
+        "attempt": max(1, state.attempt),
+        "status": status,
+        "output": {"by": step} if status == "done" else None,
+        "error": None if status == "done" else Failure(kind="boom", message="it broke"),
+        "started_at": instant(START),
+        "finished_at": instant(START),
+    }
+    return Outcome(**(given | fields))
+
+
+class Machine:
+    """One case, driven command by command; keeps every effect."""
+
+    def __init__(self, plan: Plan | None = None, now: float = START) -> None:
+        self.plan = plan or diamond()
+        self.now = now
+        self.effects: list[Any] = []
+        self.case: Case
+        self.do(opened(self.plan))
+
+    def do(self, command: Command | Tick) -> list[Any]:
+        """Apply a command; returns its effects."""
+        case: Case | None = getattr(self, "case", None)
+        after: Applied = apply(case, command, self.now, self.plan)
+        assert after[0] is not None
+        self.case = after[0]
+        self.effects += after[1]
+        return after[1]
+
+    def says(self, step: str, status: OutcomeStatus = "done", **fields: Any) -> list[Any]:
+        """The current attempt of a step ends."""
+        return self.do(outcome(self.case, step, status, **fields))
+
+    def at(self, now: float) -> list[Any]:
+        """Time passes and a timer fires."""
+        self.now = now
+        return self.do(Tick())
