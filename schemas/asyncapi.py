@@ -115,9 +115,11 @@ def _message(name: str, schema: Json) -> Json:
 
 
 def _payload(name: str) -> Json:
-    """A dead letter's value is the original's, whatever it was; the letter is in its headers."""
+    """Its file; but a dead letter is in headers around its bytes, an event around its data."""
     if name == "dead_letter":
         return {"description": "The original value, byte for byte."}
+    if name == "event":
+        return {"description": "The event's data as its type wants it."}
     return {
         "schemaFormat": "application/schema+json;version=draft-2020-12",
         "schema": {"$ref": f"./{name}.json"},
