@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.architecture import rules, tree
+from tests.architecture import house, rules, tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,3 +50,8 @@ def test_every_folder_says_what_lives_there() -> None:
     complaints = rules.folders_say_what_lives_there(tree.paths())
 
     assert not complaints, "\n".join(complaints)
+
+
+@pytest.mark.parametrize("pattern", [*house.PURE, *house.NOT_PURE])
+def test_every_pure_pattern_names_a_file(pattern: str) -> None:
+    assert any(source.lies_in([pattern]) for source in tree.python())
