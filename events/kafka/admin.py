@@ -1,0 +1,215 @@
+"""Topics and groups, through the library's admin client."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import confluent_kafka as ck
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import (  # type: ignore[attr-defined] # re-exports
+    AdminClient,
+    ConfigResource,
+    ConfigSource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
+
+from events.broker import GroupLag, TopicPartition, TopicState
+from events.errors import CaseworksError, SetupError
+from events.kafka.config import ClientConfig
+from events.kafka.errors import GROUP_UNKNOWN, TOPIC_EXISTS, TOPIC_UNKNOWN, cause, translate
+from events.topics import TopicSpec
+
+ANSWER_TIMEOUT_S = 5.0
+CREATE_TIMEOUT_S = 20.0
+LOOK_AGAIN_S = 0.02
+
+
+class KafkaAdmin:
+    """See `events.broker.Admin`. `replication` is how many copies new topics get."""
+
+    def __init__(self, config: ClientConfig, *, replication: int = 1) -> None:
+        self._bootstrap = config.bootstrap
+        self._replication = replication
+        try:
+            self._client = AdminClient(config.admin())
+        except KafkaException as exception:
+            raise translate(cause(exception), "admin client") from exception
+
+    def topics(self) -> dict[str, TopicState]:
+        counts = self._partition_counts()
+        configs = self._topic_configs(list(counts))
+        return {
+            name: TopicState(name, count, configs.get(name, {})) for name, count in counts.items()
+        }
+
+    def create(self, specs: Sequence[TopicSpec]) -> tuple[str, ...]:
+        """As the port says; returns when every topic has its leaders.
+
+        Raises `SetupError` when the broker refuses, or they do not appear in `CREATE_TIMEOUT_S`.
+        """
+        there = self._partition_counts()
+        missing = {spec.name: spec for spec in specs if spec.name not in there}
+        if not missing:
+            return ()
+        asked = self._client.create_topics(
+            [
+                NewTopic(
+                    spec.name,
+                    num_partitions=spec.partitions,
+                    replication_factor=self._replication,
+                    config=dict(spec.config),
+                )
+                for spec in missing.values()
+            ],
+            request_timeout=CREATE_TIMEOUT_S,
+        )
+        made = tuple(name for name, future in asked.items() if _is_new(future, name))
+        self._wait_for(missing)
+        return made
+
+    def lag(self, group: str) -> tuple[GroupLag, ...]:
+        committed = self._committed(group)
+        sources = sorted(committed.keys() | self._owned(group))
+        ends = self._ends(sources)
+        return tuple(GroupLag(at, committed.get(at), ends[at]) for at in sources if at in ends)
+
+    def members(self, group: str) -> int:
+        description = self._describe(group)
+        return 0 if description is None else len(description.members)
+
+    def close(self) -> None:
+        self._client.poll(0)  # the library's last log lines
+
+    # ---- topics
+
+    def _partition_counts(self) -> dict[str, int]:
+        metadata = self._metadata()
+        return {
+            name: len(topic.partitions)
+            for name, topic in metadata.topics.items()
+            if not name.startswith("__") and topic.error is None
+        }
+
+    def _metadata(self) -> Any:
+        try:
+            return self._client.list_topics(timeout=ANSWER_TIMEOUT_S)
+        except KafkaException:
+            raise SetupError(
+                f"no Kafka answers at {self._bootstrap}",
+                hint="`caseworks kafka start` starts one here,"
+                " CASEWORKS_BOOTSTRAP_SERVERS names one elsewhere",
+            ) from None
+        finally:
+            self._client.poll(0)  # the library's log lines
+
+    def _topic_configs(self, names: list[str]) -> dict[str, dict[str, str]]:
+        if not names:
+            return {}
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+        asked = self._client.describe_configs(resources, request_timeout=ANSWER_TIMEOUT_S)
+        return {
+            resource.name: {
+                entry.name: entry.value
+                for entry in _result(future, f"configuration of {resource.name}").values()
+                if entry.source == ConfigSource.DYNAMIC_TOPIC_CONFIG.value
+            }
+            for resource, future in asked.items()
+        }
+
+    def _wait_for(self, wanted: Mapping[str, TopicSpec]) -> None:
+        deadline = time.monotonic() + CREATE_TIMEOUT_S
+        while True:
+            topics = self._metadata().topics
+            waiting = [name for name in wanted if not _has_leaders(topics.get(name))]
+            if not waiting:
+                return
+            if time.monotonic() > deadline:
+                raise SetupError(
+                    f"topics have no leader {CREATE_TIMEOUT_S:.0f} s after they were made: "
+                    + ", ".join(waiting),
+                    hint="look at the brokers' health",
+                )
+            time.sleep(LOOK_AGAIN_S)
+
+    # ---- groups
+
+    def _committed(self, group: str) -> dict[TopicPartition, int]:
+        asked = self._client.list_consumer_group_offsets(
+            [ck.ConsumerGroupTopicPartitions(group)], request_timeout=ANSWER_TIMEOUT_S
+        )
+        answer = _result(asked[group], f"positions of {group}")
+        return {
+            TopicPartition(each.topic, each.partition): each.offset
+            for each in answer.topic_partitions
+            if each.offset >= 0
+        }
+
+    def _owned(self, group: str) -> set[TopicPartition]:
+        description = self._describe(group)
+        if description is None:
+            return set()
+        return {
+            TopicPartition(each.topic, each.partition)
+            for member in description.members
+            if member.assignment is not None
+            for each in member.assignment.topic_partitions
+        }
+
+    def _describe(self, group: str) -> Any:
+        asked = self._client.describe_consumer_groups([group], request_timeout=ANSWER_TIMEOUT_S)
+        try:
+            return asked[group].result(ANSWER_TIMEOUT_S)
+        except KafkaException as exception:
+            if cause(exception).code() == GROUP_UNKNOWN:
+                return None
+            raise translate(cause(exception), f"members of {group}") from exception
+
+    def _ends(self, sources: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """High watermarks; a partition that is gone is left out."""
+        if not sources:
+            return {}
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        asked = self._client.list_offsets(
+            {ck.TopicPartition(*at): latest for at in sources},
+            request_timeout=ANSWER_TIMEOUT_S,
+        )
+        ends = {}
+        for part, future in asked.items():
+            at = TopicPartition(part.topic, part.partition)
+            try:
+                ends[at] = future.result(ANSWER_TIMEOUT_S).offset
+            except KafkaException as exception:
+                if cause(exception).code() != TOPIC_UNKNOWN:
+                    raise translate(cause(exception), f"end of {at.topic}") from exception
+        return ends
+
+
+def _is_new(future: Future[Any], name: str) -> bool:
+    try:
+        future.result(CREATE_TIMEOUT_S)
+    except KafkaException as exception:
+        if cause(exception).code() == TOPIC_EXISTS:
+            return False  # another process was faster
+        error = translate(cause(exception), f"topic {name} cannot be made")
+        raise SetupError(str(error)) from exception
+    return True
+
+
+def _has_leaders(topic: Any) -> bool:
+    if topic is None or topic.error is not None or not topic.partitions:
+        return False
+    return all(partition.leader >= 0 for partition in topic.partitions.values())
+
+
+def _result(future: Future[Any], where: str) -> Any:
+    try:
+        return future.result(ANSWER_TIMEOUT_S)
+    except KafkaException as exception:
+        raise translate(cause(exception), where) from exception
+    except TimeoutError:
+        raise CaseworksError(f"{where}: no answer for {ANSWER_TIMEOUT_S} s") from None

@@ -1,0 +1,70 @@
+"""A producer without transactions: idempotent, thread-safe, bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import confluent_kafka as ck
+from confluent_kafka import KafkaError, KafkaException
+
+from events.broker import DeliveryReport, Record
+from events.errors import RetriableError
+from events.kafka.config import Config
+from events.kafka.errors import cause, translate, translated
+
+WHERE = "producer"
+
+
+class KafkaProducer:
+    """See `events.broker.Producer`. Whoever produces also polls; nothing does it behind."""
+
+    def __init__(self, config: Config) -> None:
+        with translated(WHERE):
+            self._client = ck.Producer(config)
+
+    def produce(self, record: Record, on_delivery: DeliveryReport | None = None) -> None:
+        topic, key, value, headers, partition = record
+        report = None if on_delivery is None else _reporting(on_delivery)
+        try:
+            self._client.produce(
+                topic,
+                value,
+                key,
+                -1 if partition is None else partition,
+                report,
+                None,
+                0,
+                list(headers),
+            )
+        except BufferError:
+            raise RetriableError(f"{WHERE}, {topic}: the queue is full", hint="poll") from None
+        except KafkaException as exception:
+            raise translate(cause(exception), f"{WHERE}, {topic}") from exception
+
+    def poll(self) -> None:
+        self._client.poll(0)
+
+    def flush(self, timeout_s: float) -> int:
+        return int(self._client.flush(timeout_s))
+
+    def close(self) -> None:
+        give_up(self._client)
+
+
+def give_up(client: ck.Producer) -> None:
+    """Drop what is queued or under way, so that closing does not wait for it."""
+    with suppress(RuntimeError):  # closed already
+        client.purge(in_queue=True, in_flight=True, blocking=False)
+        client.close()
+
+
+def _reporting(on_delivery: DeliveryReport) -> Callable[[KafkaError | None, Any], None]:
+    def report(error: KafkaError | None, message: Any) -> None:
+        if error is None:
+            on_delivery(None)
+        else:
+            on_delivery(translate(error, f"{WHERE}, {message.topic()}"))
+
+    return report

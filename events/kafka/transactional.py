@@ -1,0 +1,101 @@
+"""A producer with a stable transactional id.
+
+The client library retries by itself within each call's time; what it gives back is translated:
+repeat, abort, renew, or end. A time-out of `commit` says nothing about how the commit went.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import confluent_kafka as ck
+from confluent_kafka import KafkaException
+
+from events.broker import Record, TopicPartition
+from events.errors import AbortableError, CaseworksError, FatalBrokerError, FencedError
+from events.kafka.config import Config
+from events.kafka.errors import cause, translate, translated
+from events.kafka.producer import give_up
+
+CALL_TIMEOUT_S = 10.0
+"""How long one call of init, commit or abort may take before it is the caller's to repeat."""
+OFFSETS_TIMEOUT_S = 5.0
+ROOM_TIMEOUT_S = 10.0
+"""How long a full queue may stay full inside a transaction."""
+
+
+class KafkaTransactionalProducer:
+    """See `events.broker.TransactionalProducer`."""
+
+    def __init__(self, config: Config) -> None:
+        self._where = f"transactions of {config['transactional.id']}"
+        with translated(self._where):
+            self._client = ck.Producer(config)
+
+    def init(self) -> None:
+        with translated(f"{self._where}, init"):
+            self._client.init_transactions(CALL_TIMEOUT_S)
+
+    def begin(self) -> None:
+        with translated(f"{self._where}, begin"):
+            self._client.begin_transaction()
+
+    def produce(self, records: Sequence[Record]) -> None:
+        """Add records. A refused record makes the whole transaction one to abort."""
+        put = self._client.produce
+        for record in records:
+            topic, key, value, headers, partition = record
+            to = -1 if partition is None else partition
+            try:
+                put(topic, value, key, to, None, None, 0, list(headers))
+            except BufferError:
+                self._put_when_there_is_room(record)
+            except KafkaException as exception:
+                raise self._refused(exception, topic) from exception
+
+    def send_offsets(self, positions: Mapping[TopicPartition, int], metadata: Any) -> None:
+        if metadata is None:
+            raise AbortableError(f"{self._where}, offsets: the group membership is over")
+        offsets = [ck.TopicPartition(*at, offset) for at, offset in positions.items()]
+        with translated(f"{self._where}, offsets"):
+            self._client.send_offsets_to_transaction(offsets, metadata, OFFSETS_TIMEOUT_S)
+
+    def commit(self) -> None:
+        with translated(f"{self._where}, commit"):
+            self._client.commit_transaction(CALL_TIMEOUT_S)
+        self._client.poll(0)  # the library's log lines
+
+    def abort(self) -> None:
+        with translated(f"{self._where}, abort"):
+            self._client.abort_transaction(CALL_TIMEOUT_S)
+        self._client.poll(0)
+
+    def close(self) -> None:
+        give_up(self._client)
+
+    def _put_when_there_is_room(self, record: Record) -> None:
+        topic, key, value, headers, partition = record
+        to = -1 if partition is None else partition
+        deadline = time.monotonic() + ROOM_TIMEOUT_S
+        while time.monotonic() < deadline:
+            self._client.poll(0.01)
+            try:
+                self._client.produce(topic, value, key, to, None, None, 0, list(headers))
+            except BufferError:
+                continue
+            except KafkaException as exception:
+                raise self._refused(exception, topic) from exception
+            return
+        raise AbortableError(f"{self._where}, {topic}: no room for {ROOM_TIMEOUT_S} s")
+
+    def _refused(self, exception: KafkaException, topic: str) -> CaseworksError:
+        where = f"{self._where}, {topic}"
+        error = translate(cause(exception), where)
+        final = isinstance(error, FencedError) or cause(exception).fatal()
+        return error if final or _is_fatal(error) else AbortableError(str(error))
+
+
+def _is_fatal(error: CaseworksError) -> bool:
+    return isinstance(error, FatalBrokerError) and "_FATAL" in str(error)
