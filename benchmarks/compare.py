@@ -1,0 +1,200 @@
+"""`make bench`: Caseworks beside the bare loop, on one broker, round by round in one run.
+
+usage: python -m benchmarks.compare [--rounds 3] [--seconds 10] [--window 2000] [--json FILE]
+Prints cases/s and the time of one case for both, their ratio, and the CPU that each process took.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+
+import psutil
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from benchmarks import bare
+from benchmarks.load import Client, Target
+from events.local_kafka import LocalKafka
+
+NAMESPACE = "bench"
+PARTITIONS = 4
+WARM_UP = 3000
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(slots=True)
+class Measured:
+    """One system's figures, a value per round."""
+
+    cases_per_s: list[float] = field(default_factory=list)
+    p50_ms: list[float] = field(default_factory=list)
+    p99_ms: list[float] = field(default_factory=list)
+    cpu_ms: dict[str, float] = field(default_factory=dict)
+
+
+def main() -> None:
+    """Run it."""
+    options = _options()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        kafka = stack.enter_context(LocalKafka.start(folder / "kafka"))
+        tag = str(int(time.time()))
+        bare_pids = stack.enter_context(_bare(kafka.bootstrap, tag, folder))
+        our_pids = stack.enter_context(_ours(kafka.bootstrap, folder, options.workers))
+        pids = {"bare": bare_pids, "caseworks": our_pids}
+        clients = {
+            "bare": Client(kafka.bootstrap, _bare_target(tag), 1),
+            "caseworks": Client(kafka.bootstrap, _our_target(), 1),
+        }
+        for client in clients.values():
+            client.cases_per_s(min(500, options.window), WARM_UP / 1000)
+        found = {name: Measured() for name in clients}
+        for number in range(options.rounds):
+            for name, client in clients.items():
+                _round(client, found[name], options, {**pids[name], "kafka": kafka.pid})
+                print(f"round {number + 1} {name}: {found[name].cases_per_s[-1]:.0f} cases/s")
+    _report(found, options.json)
+
+
+def _round(
+    client: Client, into: Measured, options: argparse.Namespace, pids: dict[str, int]
+) -> None:
+    latencies = client.one_at_a_time_ms(options.sequential)
+    into.p50_ms.append(latencies[len(latencies) // 2])
+    into.p99_ms.append(latencies[int(len(latencies) * 0.99)])
+    before = {name: _cpu_s(pid) for name, pid in pids.items()}
+    begun = time.perf_counter()
+    into.cases_per_s.append(client.cases_per_s(options.window, options.seconds))
+    cases = into.cases_per_s[-1] * (time.perf_counter() - begun)
+    for name, pid in pids.items():
+        into.cpu_ms[name] = round(1000 * (_cpu_s(pid) - before[name]) / cases, 3)
+
+
+def _report(found: dict[str, Measured], path: Path | None) -> None:
+    bare_, ours = found["bare"], found["caseworks"]
+    ratios = sorted(a / b for a, b in zip(ours.cases_per_s, bare_.cases_per_s, strict=True))
+    for name, measured in found.items():
+        speed = sorted(measured.cases_per_s)
+        print(
+            f"{name:>10}: {median(speed):6.0f} cases/s ({speed[0]:.0f}-{speed[-1]:.0f}), one case "
+            f"p50 {median(measured.p50_ms):.1f} ms p99 {median(measured.p99_ms):.1f} ms, "
+            f"CPU ms/case {measured.cpu_ms}"
+        )
+    print(f"ratio {median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f}) of the bare loop")
+    if path is not None:
+        body = {name: asdict(measured) for name, measured in found.items()}
+        path.write_text(json.dumps(body | {"ratio": median(ratios)}, indent=1), encoding="utf-8")
+
+
+@contextmanager
+def _bare(bootstrap: str, tag: str, folder: Path) -> Iterator[dict[str, int]]:
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    topics = [NewTopic(f"{name}{tag}", PARTITIONS, 1) for name in bare.TOPICS]
+    for made in admin.create_topics(topics).values():
+        made.result()
+    roles = ("intake", "orchestrator", "worker")
+    commands = {role: ["-m", "benchmarks.bare", role, bootstrap, tag] for role in roles}
+    with _processes(commands, {}, folder) as pids:
+        yield pids
+
+
+@contextmanager
+def _ours(bootstrap: str, folder: Path, workers: int) -> Iterator[dict[str, int]]:
+    env = {
+        "CASEWORKS_BOOTSTRAP_SERVERS": bootstrap,
+        "CASEWORKS_NAMESPACE": NAMESPACE,
+        "CASEWORKS_DATA_DIR": str(folder / "data"),
+        "CASEWORKS_LOG_LEVEL": "warning",
+        **{
+            f"CASEWORKS_{kind}_PARTITIONS": str(PARTITIONS)
+            for kind in ("INBOX", "EVENTS", "TASKS", "RESULTS")
+        },
+        "CASEWORKS_IN_FLIGHT_MAX": "4000",
+    }
+    app = ["--app", "benchmarks.noop:app"]
+    made = [sys.executable, "-m", "caseworks", "topics", "create", *app]
+    subprocess.run(made, env=os.environ | env, cwd=ROOT, check=True, capture_output=True)
+    agents = ["triage", "billing", "kb", "reply"]
+    commands = {"coordinator": ["-m", "caseworks", "coordinator", *app]}
+    for number in range(workers):
+        mine = agents[number::workers]
+        names = [word for agent in mine for word in ("--agent", agent)]
+        commands[f"worker{number}"] = ["-m", "caseworks", "worker", *names, *app]
+    with _processes(commands, env, folder) as pids:
+        yield pids
+
+
+@contextmanager
+def _processes(
+    commands: dict[str, list[str]], env: dict[str, str], folder: Path
+) -> Iterator[dict[str, int]]:
+    running: dict[str, subprocess.Popen[bytes]] = {}
+    try:
+        for name, argv in commands.items():
+            with (folder / f"{name}.log").open("wb") as log:
+                running[name] = subprocess.Popen(
+                    [sys.executable, *argv], env=os.environ | env, cwd=ROOT, stdout=log, stderr=log
+                )
+        yield {name: process.pid for name, process in running.items()}
+    finally:
+        _stop(list(running.values()))
+
+
+def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _bare_target(tag: str) -> Target:
+    return Target("bare", f"events{tag}", f"results{tag}", lambda _key: [])
+
+
+def _our_target() -> Target:
+    fixed = [
+        ("ce_specversion", b"1.0"),
+        ("ce_source", b"/bench"),
+        ("ce_type", b"ticket.created"),
+        ("content-type", b"application/json"),
+    ]
+    return Target(
+        "caseworks",
+        f"{NAMESPACE}.events",
+        f"{NAMESPACE}.results.noop",
+        lambda key: [*fixed, ("ce_id", key.encode())],
+    )
+
+
+def _cpu_s(pid: int) -> float:
+    times = psutil.Process(pid).cpu_times()
+    return times.user + times.system
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--window", type=int, default=2000)
+    parser.add_argument("--sequential", type=int, default=200)
+    parser.add_argument("--workers", type=int, default=1, help="processes that share the agents")
+    parser.add_argument("--json", type=Path, default=None)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
