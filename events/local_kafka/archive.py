@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 def ensure_archive(runtime: Runtime, progress: Progress) -> None:
-    """Record the archive for this Java unless it has been tried.
+    """Record the archive for this Java unless that has been tried. Blocks; see above.
 
     It only saves time, so a failure is logged, and remembered as an empty file, not raised.
     """
@@ -49,6 +49,10 @@ def _record(runtime: Runtime, archive: Path) -> None:
         try:
             plan = Launch(Path(folder), _TIMEOUT_S, jvm_options=runtime.recording(fresh))
             launch(runtime, plan).process.stop(_TIMEOUT_S)
-        finally:
-            fresh.touch()
+        except LocalKafkaError:
+            archive.touch()
+            raise
+        if fresh.exists():
             fresh.replace(archive)
+        else:
+            archive.touch()  # this Java cannot: it ran, and wrote none

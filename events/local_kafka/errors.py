@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from itertools import pairwise
+
 from events.errors import SetupError
 
 
@@ -12,6 +15,9 @@ class LocalKafkaError(SetupError):
 class PortTakenError(LocalKafkaError):
     """Somebody else listens on the port."""
 
+
+_CAUSE = "Caused by: "
+_LOGGED = re.compile(r"\d{4}-")
 
 # What the log of a broker that died says -> what helps. The first that is found counts.
 _HINTS = (
@@ -28,16 +34,19 @@ _HINTS = (
 def diagnose(log: str) -> tuple[str, str]:
     """The line of a dead broker's log that says why it ended, and a hint (each may be empty).
 
-    Java's logs end in the shutdown's noise; the innermost cause of the first error is what counts.
+    Java's logs end in the shutdown's noise: what counts is the innermost cause of the first error,
+    else the exception under it, else the error itself, else what was printed last.
     """
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
-    reason = (
-        next((line for line in lines if line.startswith("Caused by: ")), "")
-        or next((line for line in lines if " ERROR " in line or " FATAL " in line), "")
-        or next((line for line in reversed(lines) if _is_meaningful(line)), "")
-    )
+    lines = [line.strip() for line in log.splitlines() if _is_meaningful(line.strip())]
+    causes = [line.removeprefix(_CAUSE) for line in lines if line.startswith(_CAUSE)]
+    errors = [
+        line if _LOGGED.match(following) else following
+        for line, following in pairwise([*lines, "0000-"])
+        if " ERROR " in line or " FATAL " in line
+    ]
+    reason = next(iter([*causes, *errors, *reversed(lines)]), "")
     hint = next((hint for needle, hint in _HINTS if needle in log), "")
-    return reason.removeprefix("Caused by: ").lstrip("# "), hint
+    return reason.lstrip("# "), hint
 
 
 def _is_meaningful(line: str) -> bool:
