@@ -139,22 +139,35 @@ class LocalKafka:
 
 
 def _launch_alone(runtime: Runtime, plan: Launch) -> Launched:
-    """Launch and record it, unless a broker runs on this folder or another process starts one."""
-    with file_lock(plan.folder / "start.lock", timeout_s=plan.timeout_s, on_wait=lambda: None):
-        running = status(plan.folder)
-        if running is not None:
-            raise LocalKafkaError(
-                f"Apache Kafka runs on {plan.folder} already, at {running.bootstrap}",
-                hint="use that one, or stop it first",
-            )
-        launched = launch(runtime, plan)
-        write_record(
-            plan.folder,
-            Status(
-                bootstrap=f"{HOST}:{launched.port}",
-                pid=launched.process.pid,
-                version=KAFKA_VERSION,
-                started_at=datetime.now(UTC),
-            ),
-        )
+    """Launch it, unless a broker runs on this folder or another process starts one."""
+    lock = plan.folder / "start.lock"
+    try:
+        with file_lock(lock, timeout_s=plan.timeout_s, on_wait=lambda: None):
+            running = status(plan.folder)
+            if running is not None:
+                raise LocalKafkaError(
+                    f"Apache Kafka runs on {plan.folder} already, at {running.bootstrap}",
+                    hint="use that one, or stop it first",
+                )
+            return _launch_recorded(runtime, plan)
+    except OSError as error:
+        raise LocalKafkaError(
+            f"cannot run Apache Kafka on {plan.folder}: {error.strerror or error}",
+            hint="make room there, or name a folder that this user may write in",
+        ) from error
+
+
+def _launch_recorded(runtime: Runtime, plan: Launch) -> Launched:
+    launched = launch(runtime, plan)
+    record = Status(
+        bootstrap=f"{HOST}:{launched.port}",
+        pid=launched.process.pid,
+        version=KAFKA_VERSION,
+        started_at=datetime.now(UTC),
+    )
+    try:
+        write_record(plan.folder, record)
+    except OSError:
+        launched.process.kill()
+        raise
     return launched

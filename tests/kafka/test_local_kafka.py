@@ -189,6 +189,12 @@ def test_a_taken_port_is_named_before_anything_starts(tmp_path: Path) -> None:
     assert status(tmp_path / "data") is None
 
 
+def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "start.lock").mkdir()
+    with pytest.raises(LocalKafkaError, match=f"cannot run Apache Kafka on {tmp_path}"):
+        LocalKafka.start(tmp_path)
+
+
 def test_a_broker_that_cannot_start_says_why_in_one_line(tmp_path: Path) -> None:
     options = Options(overrides={"offsets.topic.num.partitions": "none"})
     with pytest.raises(LocalKafkaError) as caught:
