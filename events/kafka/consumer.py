@@ -37,7 +37,7 @@ from events.kafka.errors import (
 )
 from events.kafka.messages import to_messages
 
-COMMITTED_TIMEOUT_S = 0.2
+COMMITTED_TIMEOUT_S = 0.1
 SEEK_TIMEOUT_S = 2.0
 SEEK_AGAIN_S = 0.005
 BATCH_MAX = 1_000_000
