@@ -1,0 +1,3 @@
+"""Applications made with Caseworks, written as a user writes them."""
+
+from __future__ import annotations
