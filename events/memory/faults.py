@@ -1,0 +1,148 @@
+"""What goes wrong, how often, and the dice that decide it.
+
+*Faults* happen at most `fired_max` times in a run, are numbered, traced and can be left out one by
+one (to find the smallest set that breaks a system). *Weather* is what every cluster does all the
+time: markers arrive late, takes return less than they could, deliveries are slow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, fields, replace
+from random import Random
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """Probabilities, each per opportunity; all zero is a quiet cluster.
+
+    An opportunity is: a step of an actor (`kill`, `stop`), a step of any actor (`rebalance`,
+    `lost_partitions`), or one call (the rest).
+    """
+
+    # --- of processes, decided by the simulation driver
+    kill: float = 0.0
+    """The process is gone; half of the calls it was in were carried out, half were not."""
+    stop: float = 0.0
+    """The process stands still, usually loses its membership, and goes on later as a zombie."""
+    # --- of groups
+    rebalance: float = 0.0
+    """Every member must rejoin; partitions may move."""
+    lost_partitions: float = 0.0
+    """A live member is expired: it learns at its next take, and may be in a transaction now."""
+    # --- of calls
+    retriable: float = 0.0
+    """A call fails with `RetriableError` and was not carried out."""
+    commit_timeout: float = 0.0
+    """A commit fails with `RetriableError` and was carried out."""
+    abort_commit: float = 0.0
+    """A commit fails with `AbortableError`."""
+    abort_offsets: float = 0.0
+    """Sending offsets fails with `AbortableError`."""
+    lost_delivery: float = 0.0
+    """A plain producer's record is given up; half of these were written all the same."""
+    # --- weather
+    late_marker: float = 0.0
+    """A marker of a decided transaction is held back, alone."""
+    short_take: float = 0.0
+    """A take returns at most three messages."""
+    split_take: float = 0.0
+    """Other actors act between a take's first message and the rest."""
+    slow_delivery: float = 0.0
+    """A plain producer's record is still on its way when the call returns."""
+    fired_max: int = 12
+    """After so many faults the rest of the run is without."""
+
+    def drawn(self, rng: Random) -> Faults:
+        """Half of these kinds, the others switched off: runs differ more than by chance alone.
+
+        Source: swarm testing (Groce et al., ISSTA 2012).
+        """
+        off = [name for name in KINDS if rng.random() < 0.5]
+        return replace(self, **dict.fromkeys(off, 0.0))  # type: ignore[arg-type]
+
+
+KINDS = tuple(field.name for field in fields(Faults) if field.name != "fired_max")
+QUIET = Faults()
+HARSH = Faults(
+    kill=0.004,
+    stop=0.003,
+    rebalance=0.004,
+    lost_partitions=0.003,
+    retriable=0.01,
+    commit_timeout=0.03,
+    abort_commit=0.03,
+    abort_offsets=0.02,
+    lost_delivery=0.01,
+    late_marker=0.5,
+    short_take=0.5,
+    split_take=0.3,
+    slow_delivery=0.5,
+)
+"""All of it, at rates that hit a run of some hundred operations several times."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fired:
+    """A fault that happened: its number in this run, its kind and where."""
+
+    number: int
+    kind: str
+    where: str
+
+
+def _unheard(fired: Fired) -> None:
+    """Nobody listens."""
+
+
+class Dice:
+    """Decides faults and weather with one random stream.
+
+    Args:
+        rng: The run's only source of chance.
+        faults: How often what happens.
+        without: Numbers of faults that are decided as before, but do not happen.
+    """
+
+    def __init__(self, rng: Random, faults: Faults, *, without: Collection[int] = ()) -> None:
+        self.rng = rng
+        self.faults = faults
+        self.fired: list[Fired] = []
+        self.on_fired: Callable[[Fired], None] = _unheard
+        self._random = rng.random
+        self._odds = {name: float(getattr(faults, name)) for name in KINDS}
+        self._without = frozenset(without)
+        self._number = 0
+        self._armed = True
+
+    def strikes(self, kind: str, where: str) -> bool:
+        """Whether this fault happens here and now; it then counts."""
+        odds = self._odds[kind]
+        if not odds or not self._armed or self._random() >= odds:
+            return False
+        number = self._number
+        self._number += 1
+        self._armed = self._number < self.faults.fired_max
+        if number in self._without:
+            return False
+        fired = Fired(number, kind, where)
+        self.fired.append(fired)
+        self.on_fired(fired)
+        return True
+
+    def weather(self, kind: str) -> bool:
+        """Whether this happens; it is not counted."""
+        odds = self._odds[kind]
+        return bool(odds) and self._random() < odds
+
+    def pick(self, n: int) -> int:
+        """One of `0 … n-1`."""
+        return int(self._random() * n)
+
+    def between(self, low: float, high: float) -> float:
+        """A number of that range."""
+        return low + (high - low) * self._random()
+
+    def calm(self) -> None:
+        """No more faults; the weather stays."""
+        self._armed = False

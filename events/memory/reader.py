@@ -1,0 +1,86 @@
+"""Reading outside of groups, and looking after topics and groups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from events.broker import GroupLag, LogSlice, TopicPartition, TopicState
+from events.errors import FatalBrokerError
+from events.memory.link import Link
+from events.memory.log import PartitionLog
+from events.topics import TopicSpec
+
+
+class MemoryLogReader:
+    """`events.broker.LogReader` on the modelled cluster; never waits."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._cluster = link.cluster
+
+    def end(self, source: TopicPartition, *, committed: bool) -> int:
+        with self._cluster.lock:
+            log = self._log(source)
+            return log.stable if committed else log.end
+
+    def beginning(self, source: TopicPartition) -> int:
+        with self._cluster.lock:
+            self._log(source)
+            return 0
+
+    def read(self, source: TopicPartition, offset: int, n: int) -> LogSlice:
+        with self._cluster.lock:
+            return self._log(source).read(offset, n)
+
+    def last_writer(self, source: TopicPartition) -> str | None:
+        with self._cluster.lock:
+            return self._log(source).last_writer()
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+    def _log(self, source: TopicPartition) -> PartitionLog:
+        self._link.enter()
+        log = self._cluster.log(source)
+        if log is None:
+            raise FatalBrokerError(f"there is no partition {source.partition} of {source.topic}")
+        return log
+
+
+class MemoryAdmin:
+    """`events.broker.Admin` on the modelled cluster."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._cluster = link.cluster
+
+    def topics(self) -> dict[str, TopicState]:
+        with self._cluster.lock:
+            self._link.enter()
+            return {name: topic.state for name, topic in self._cluster.topics.items()}
+
+    def create(self, specs: Sequence[TopicSpec]) -> tuple[str, ...]:
+        with self._cluster.lock:
+            self._link.enter()
+            return self._cluster.create(specs)
+
+    def lag(self, group: str) -> tuple[GroupLag, ...]:
+        with self._cluster.lock:
+            self._link.enter()
+            if (known := self._cluster.groups.get(group)) is None:
+                return ()
+            owned = {tp for parts in known.assignment.values() for tp in parts}
+            return tuple(
+                GroupLag(tp, known.offsets.position(tp), log.end)
+                for tp in sorted(owned | known.offsets.settled.keys())
+                if (log := self._cluster.log(tp)) is not None
+            )
+
+    def members(self, group: str) -> int:
+        with self._cluster.lock:
+            self._link.enter()
+            known = self._cluster.groups.get(group)
+            return 0 if known is None else len(known.members)
+
+    def close(self) -> None:
+        """Nothing to free."""
