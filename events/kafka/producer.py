@@ -44,10 +44,12 @@ class KafkaProducer:
             raise translate(cause(exception), f"{WHERE}, {topic}") from exception
 
     def poll(self) -> None:
-        self._client.poll(0)
+        with translated(WHERE):  # a fatal error comes out of whatever call serves callbacks
+            self._client.poll(0)
 
     def flush(self, timeout_s: float) -> int:
-        return int(self._client.flush(timeout_s))
+        with translated(WHERE):
+            return int(self._client.flush(timeout_s))
 
     def close(self) -> None:
         give_up(self._client)
@@ -55,8 +57,9 @@ class KafkaProducer:
 
 def give_up(client: ck.Producer) -> None:
     """Drop what is queued or under way, so that closing does not wait for it."""
-    with suppress(RuntimeError):  # closed already
+    with suppress(RuntimeError, KafkaException):  # closed already; fatal before
         client.purge(in_queue=True, in_flight=True, blocking=False)
+    with suppress(KafkaException):  # a fatal error is said once more, after it was closed
         client.close()
 
 

@@ -40,6 +40,7 @@ class KafkaTransactionalProducer:
 
     def begin(self) -> None:
         with translated(f"{self._where}, begin"):
+            self._client.poll(0)  # the library's log lines; a fatal error comes out here
             self._client.begin_transaction()
 
     def produce(self, records: Sequence[Record]) -> None:
@@ -65,12 +66,10 @@ class KafkaTransactionalProducer:
     def commit(self) -> None:
         with translated(f"{self._where}, commit"):
             self._client.commit_transaction(CALL_TIMEOUT_S)
-        self._client.poll(0)  # the library's log lines
 
     def abort(self) -> None:
         with translated(f"{self._where}, abort"):
             self._client.abort_transaction(CALL_TIMEOUT_S)
-        self._client.poll(0)
 
     def close(self) -> None:
         give_up(self._client)

@@ -1,0 +1,294 @@
+"""The consumer of the Kafka adapter over a scripted client, and its settings: no broker needed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import confluent_kafka as ck
+import pytest
+from confluent_kafka import KafkaError
+
+from events.broker import ConsumerSpec, Message, TopicPartition
+from events.errors import CaseworksError, DuplicateNameError, FatalBrokerError, SetupError
+from events.kafka.config import ClientConfig, Repeats
+from events.kafka.consumer import KafkaConsumer
+
+P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
+
+
+class FakeClient:
+    """Stands for the library's consumer: each call of `poll` or `consume` runs the next step."""
+
+    def __init__(self) -> None:
+        self.polls: list[Callable[[], Any]] = []
+        self.consumes: list[Callable[[], list[Any]]] = []
+        self.calls: list[tuple[str, Any]] = []
+        self.member = "m-1"
+        self.callbacks: dict[str, Callable[[Any, list[ck.TopicPartition]], None]] = {}
+
+    def subscribe(self, topics: list[str], **callbacks: Any) -> None:
+        self.callbacks = callbacks
+
+    def serve(self, kind: str, *at: TopicPartition) -> None:
+        self.callbacks[kind](self, [ck.TopicPartition(*each) for each in at])
+
+    def poll(self, timeout_s: float) -> Any:
+        return self.polls.pop(0)()
+
+    def consume(self, n: int, timeout_s: float) -> list[Any]:
+        return self.consumes.pop(0)()
+
+    def consumer_group_metadata(self) -> str:
+        return f"metadata of {self.member}"
+
+    def memberid(self) -> str:
+        return self.member
+
+    def assign(self, parts: list[ck.TopicPartition]) -> None:
+        self.calls.append(("assign", [(p.partition, p.offset) for p in parts]))
+
+    def pause(self, parts: list[ck.TopicPartition]) -> None:
+        self.calls.append(("pause", [p.partition for p in parts]))
+
+    def resume(self, parts: list[ck.TopicPartition]) -> None:
+        self.calls.append(("resume", [p.partition for p in parts]))
+
+    def seek(self, part: ck.TopicPartition) -> None:
+        self.calls.append(("seek", (part.partition, part.offset)))
+
+    def close(self) -> None:
+        self.serve("on_revoke", P0)
+
+
+class Harness:
+    def __init__(self, *, paused: bool = False) -> None:
+        self.client = FakeClient()
+        self.troubles: list[str] = []
+        self.consumer = KafkaConsumer(
+            {},
+            ConsumerSpec("g", ("t",), paused_on_assign=paused),
+            trouble=self.troubles.append,
+            make=lambda _: self.client,
+        )
+
+    def assign(self, *at: TopicPartition) -> None:
+        self.client.polls.append(lambda: self.client.serve("on_assign", *at))
+        self.consumer.take(10, 0)
+
+
+def raw(partition: int, offset: int, error: KafkaError | None = None) -> Any:
+    return ck.Message("t", partition, offset, b"k", b"v", [("h", b"1")], error, (1, 1234))
+
+
+def places(messages: Any) -> list[tuple[int, int, int]]:
+    return [(m.partition, m.offset, m.epoch) for m in messages]
+
+
+def test_a_message_is_converted_with_everything_it_carries() -> None:
+    harness = Harness()
+    harness.assign(P0)
+    harness.client.polls.append(lambda: raw(0, 5))
+    taken = harness.consumer.take(1, 0)
+    assert list(taken.messages) == [Message("t", 0, 5, 1234, b"k", b"v", (("h", b"1"),), epoch=1)]
+
+
+def test_a_revoke_in_the_middle_of_a_batch_drops_what_was_taken_before() -> None:
+    harness = Harness()
+    harness.assign(P0, P1)
+
+    def revoke_then_return() -> list[Any]:
+        harness.client.serve("on_revoke", P0)
+        return [raw(0, 6), raw(1, 3)]
+
+    harness.client.polls.append(lambda: raw(0, 5))
+    harness.client.consumes.append(revoke_then_return)
+    taken = harness.consumer.take(10, 0)
+    assert places(taken.messages) == [(1, 3, 1)]
+    assert taken.assignment == {P1: 1}
+
+
+def test_what_is_assigned_in_the_middle_of_a_batch_may_be_in_it() -> None:
+    harness = Harness()
+    harness.assign(P0)
+
+    def assign_then_return() -> list[Any]:
+        harness.client.serve("on_assign", P1)
+        return [raw(1, 0)]
+
+    harness.client.polls.append(lambda: raw(0, 5))
+    harness.client.consumes.append(assign_then_return)
+    assert places(harness.consumer.take(10, 0).messages) == [(0, 5, 1), (1, 0, 1)]
+
+
+def test_a_partition_lost_and_regained_within_a_batch_is_held_until_the_next_take() -> None:
+    harness = Harness()
+    harness.assign(P0)
+
+    def revoke_and_assign() -> list[Any]:
+        harness.client.serve("on_revoke", P0)
+        harness.client.serve("on_assign", P0)
+        return [raw(0, 6)]
+
+    harness.client.polls += [lambda: raw(0, 5), lambda: None]
+    harness.client.consumes.append(revoke_and_assign)
+    taken = harness.consumer.take(10, 0)
+    assert (list(taken.messages), taken.assignment) == ([], {P0: 2})
+    assert harness.client.calls[-1] == ("pause", [0])
+    harness.consumer.take(10, 0)
+    assert harness.client.calls[-1] == ("resume", [0])
+
+
+def test_a_regained_partition_has_a_new_epoch_and_a_lost_one_is_named_once() -> None:
+    harness = Harness()
+    harness.assign(P0)
+    harness.client.polls += [lambda: harness.client.serve("on_lost", P0), lambda: None]
+    first, second = harness.consumer.take(10, 0), harness.consumer.take(10, 0)
+    assert first.lost == frozenset({P0})
+    assert first.assignment == {}
+    assert second.lost == frozenset()
+    harness.assign(P0)
+    harness.client.polls.append(lambda: None)
+    assert harness.consumer.take(10, 0).assignment == {P0: 2}
+
+
+def test_the_handler_is_told_of_a_revoke_but_not_of_a_loss_nor_of_closing() -> None:
+    harness = Harness()
+    told: list[frozenset[TopicPartition]] = []
+    harness.consumer.on_revoke(told.append)
+    harness.assign(P0, P1)
+    harness.client.polls += [
+        lambda: harness.client.serve("on_revoke", P1),
+        lambda: harness.client.serve("on_lost", P0),
+    ]
+    harness.consumer.take(10, 0)
+    harness.consumer.take(10, 0)
+    harness.consumer.close()
+    assert told == [frozenset({P1})]
+
+
+def test_membership_lasts_from_the_assignment_to_the_revoke() -> None:
+    harness = Harness()
+    assert harness.consumer.group_metadata() is None
+    harness.assign(P0)
+    harness.client.member = ""  # lost, but not served yet
+    assert harness.consumer.group_metadata() == "metadata of m-1"
+    harness.client.polls.append(lambda: harness.client.serve("on_lost", P0))
+    harness.consumer.take(10, 0)
+    assert harness.consumer.group_metadata() is None
+
+
+def test_an_assignment_of_a_member_that_is_none_any_more_is_not_taken() -> None:
+    harness = Harness()
+    harness.client.member = ""
+    harness.client.polls.append(lambda: harness.client.serve("on_assign", P0))
+    assert harness.consumer.take(10, 0).assignment == {}
+    assert harness.client.calls == [("assign", [])]
+
+
+def test_a_loop_that_restores_gets_nothing_until_it_opens() -> None:
+    harness = Harness(paused=True)
+    harness.assign(P0, P1)
+    assert harness.client.calls[1:] == [("pause", [0, 1])]
+    harness.client.calls.clear()
+    harness.consumer.open({P0: 42, P1: None, TopicPartition("t", 9): 1})
+    assert harness.client.calls == [
+        ("resume", [0, 1]),
+        ("seek", (0, 42)),
+        ("seek", (1, ck.OFFSET_BEGINNING)),
+    ]
+
+
+def test_an_error_among_messages_is_counted_and_the_messages_are_kept() -> None:
+    harness = Harness()
+    harness.assign(P0)
+    harness.client.polls.append(lambda: raw(0, 5))
+    harness.client.consumes.append(
+        lambda: [raw(0, 6, KafkaError(KafkaError._MAX_POLL_EXCEEDED)), raw(0, 7)]
+    )
+    assert places(harness.consumer.take(10, 0).messages) == [(0, 5, 1), (0, 7, 1)]
+    assert harness.troubles == ["_MAX_POLL_EXCEEDED"]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (KafkaError(KafkaError.FENCED_INSTANCE_ID), DuplicateNameError),
+        (KafkaError(KafkaError._FATAL), FatalBrokerError),
+        (KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED), SetupError),
+        (KafkaError(KafkaError._AUTO_OFFSET_RESET), FatalBrokerError),
+    ],
+)
+def test_an_error_that_ends_a_consumer_is_raised(
+    error: KafkaError, kind: type[CaseworksError]
+) -> None:
+    harness = Harness()
+    harness.client.polls.append(lambda: raw(0, 5, error))
+    with pytest.raises(kind, match="consumer of g"):
+        harness.consumer.take(1, 0)
+
+
+def test_headers_that_cannot_be_read_do_not_stop_the_partition() -> None:
+    class Unreadable:
+        """As the library behaves: it fails once, and must not be asked again."""
+
+        def __init__(self, offset: int) -> None:
+            self._real = raw(0, offset)
+            self.asked = 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._real, name)
+
+        def headers(self) -> Any:
+            self.asked += 1
+            raise SystemError("returned a result with an exception set")
+
+    harness = Harness()
+    harness.assign(P0)
+    bad = [Unreadable(6), Unreadable(8)]
+    harness.client.polls.append(lambda: raw(0, 5))
+    harness.client.consumes.append(lambda: [bad[0], raw(0, 7), bad[1]])
+    messages = harness.consumer.take(10, 0).messages
+    assert [(m.offset, len(m.headers)) for m in messages] == [(5, 1), (6, 0), (7, 1), (8, 0)]
+    assert [each.asked for each in bad] == [1, 1]
+
+
+# ---- settings and log lines
+
+
+def test_a_user_may_change_sizes_but_not_what_the_promises_rest_on() -> None:
+    user = {"fetch.wait.max.ms": "7", "isolation.level": "read_uncommitted", "acks": "1"}
+    config = ClientConfig("h:1", "me", user)
+    member = config.member(ConsumerSpec("g", ("t",), instance="i-0"))
+    assert member["fetch.wait.max.ms"] == "7"
+    assert member["isolation.level"] == "read_committed"
+    assert member["group.instance.id"] == "i-0"
+    assert member["session.timeout.ms"] == 6000
+    assert config.producer()["acks"] == "all"
+    assert config.transactional("t-0")["partitioner"] == "murmur2_random"
+
+
+def test_a_dynamic_member_has_no_instance_name() -> None:
+    member = ClientConfig("h:1", "me").member(ConsumerSpec("g", ("t",)))
+    assert "group.instance.id" not in member
+
+
+def test_a_loop_that_restores_refuses_a_position_outside_of_the_log() -> None:
+    config = ClientConfig("h:1", "me")
+    resets = [
+        config.member(ConsumerSpec("g", ("t",), paused_on_assign=paused))["auto.offset.reset"]
+        for paused in (False, True)
+    ]
+    assert resets == ["earliest", "error"]
+
+
+def test_lines_of_one_kind_pass_once_a_second() -> None:
+    repeats = Repeats()
+
+    def line(text: str) -> logging.LogRecord:
+        return logging.LogRecord("l", logging.WARNING, "f", 1, text, (), None)
+
+    passed = [repeats.filter(line(f"FAIL broker {n}")) for n in range(5)]
+    assert passed == [True, False, False, False, False]
+    assert repeats.filter(line("GETPID retrying"))
