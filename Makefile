@@ -48,13 +48,8 @@ test-browser: ## The console in a browser
 # ---- measure it
 
 .PHONY: bench chaos eval fuzz test-interop
-ifneq ($(wildcard benchmarks/__main__.py),)
 bench: $(TEST) ## Throughput and latency beside a bare loop in the same run
-	$(BIN)/python -m benchmarks $(ARGS)
-else
-bench: ## Throughput and latency beside a bare loop in the same run
-	$(not-yet)
-endif
+	$(BIN)/python -m benchmarks.compare $(ARGS)
 
 chaos: ## Kill, pause and partition processes under load
 	$(not-yet)

@@ -36,6 +36,11 @@ TERMINAL = frozenset({"rich", "typer"})
 PURE: tuple[str, ...] = (
     "schemas/*.py",
     "coordinator/*.py",
+    "agents/limits/breaker.py",
+    "agents/limits/budget.py",
+    "agents/limits/iterations.py",
+    "agents/mind/port.py",
+    "agents/signature.py",
     "events/broker.py",
     "events/dead_letters.py",
     "events/dispatch.py",

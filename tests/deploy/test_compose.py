@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from caseworks.cli import run
+from caseworks.loading import load_app
 from events.local_kafka.config import server_properties
 from events.local_kafka.jar_lock import KAFKA_VERSION
 from events.settings import Settings
@@ -18,6 +20,7 @@ from tests.architecture.tree import ROOT
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
+APP = "examples.helpdesk:app"
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
 DOCKERFILE_CODE = re.sub(r"(?m)^#.*\n", "", DOCKERFILE)
 
@@ -63,6 +66,21 @@ def test_a_role_listens_where_prometheus_and_docker_look(name: str) -> None:
 
     assert environment["CASEWORKS_HTTP_HOST"] == "0.0.0.0"  # noqa: S104 - inside its own container
     assert environment["CASEWORKS_HTTP_PORT"] == "8080"
+
+
+def test_every_agent_of_the_app_has_its_worker_and_no_other_is_named() -> None:
+    workers = [service["command"] for service in OURS.values() if service["command"][0] == "worker"]
+
+    assert sorted(command[1] for command in workers) == sorted(load_app(APP).agents)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_command_is_one_that_the_command_line_takes(name: str) -> None:
+    command = OURS[name]["command"]
+
+    assert command[-2:] == ["--app", APP]
+    assert run([*command, "--help"]) == 0
+    assert run([*command, "--no-such-option", "--help"]) != 0
 
 
 def test_the_broker_is_configured_as_the_local_one() -> None:
