@@ -8,7 +8,7 @@ from coordinator.effects import Effect, Ignored, IgnoredWhy, Publish, SendTask
 from coordinator.result import result_of
 from coordinator.states import CASE, ENDED_WELL, STEP, CaseEvent, StepEvent
 from coordinator.workflow import Plan
-from schemas.case import CLOSED, Case, CaseStatus, StepState
+from schemas.case import Case, CaseStatus, StepState
 from schemas.commands import Opened
 from schemas.usage import Usage
 from schemas.workflow import StepSpec
@@ -60,7 +60,7 @@ class Draft:
     def replace(self, name: str, **fields: Any) -> None:
         """Change fields of a step without moving it."""
         self.changed = True
-        self.steps[name] = self.steps[name].model_copy(update=fields)
+        self.steps[name] = self.steps[name].evolve(**fields)
 
     def send(self, name: str, event: StepEvent, *, agent: str | None, **fields: Any) -> None:
         """Send the next attempt of a step to an agent."""
@@ -83,14 +83,14 @@ class Draft:
     def advance(self) -> None:
         """Send every step whose inputs are there; close the case when all have ended well."""
         steps = self.steps
-        for name in self.plan.order:
-            if steps[name].status == "waiting" and all(
-                steps[needed].status in ENDED_WELL for needed in self.plan.steps[name].after
-            ):
-                self.send(name, "send", agent=self.plan.steps[name].agent)
-        if all(state.status in ENDED_WELL for state in steps.values()):
+        ended = {name for name, state in steps.items() if state.status in ENDED_WELL}
+        if len(ended) == len(steps):
             degraded = any(state.degraded for state in steps.values())
             self.close("degrade" if degraded else "complete", self._why_degraded())
+            return
+        for name in self.plan.order:
+            if steps[name].status == "waiting" and ended.issuperset(self.plan.steps[name].after):
+                self.send(name, "send", agent=self.plan.steps[name].agent)
 
     def shift(self, event: CaseEvent, reason: str | None) -> None:
         """Move the case by the table without closing it."""
@@ -129,26 +129,18 @@ class Draft:
         """The case as it is now; the very same object when nothing changed."""
         if not self.changed:
             return self.case, self.effects
-        fields: dict[str, Any] = {
-            name: getattr(self, name)
-            for name in (
-                "steps",
-                "status",
-                "reason",
-                "closed",
-                "deadline",
-                "published",
-                "dead_letters",
-                "replays",
-                "usage",
-            )
-        }
-        return self.case.model_copy(update=fields), self.effects
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether this command closed the case, or it was closed before."""
-        return self.status in CLOSED
+        changed = self.case.evolve(
+            steps=self.steps,
+            status=self.status,
+            reason=self.reason,
+            closed=self.closed,
+            deadline=self.deadline,
+            published=self.published,
+            dead_letters=self.dead_letters,
+            replays=self.replays,
+            usage=self.usage,
+        )
+        return changed, self.effects
 
     def _why_degraded(self) -> str | None:
         parts = [

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
-from events.partitioner import partition_of
-
 from coordinator.case_turn import CaseTurn, OrchestratorLimits, World
 from coordinator.partition import PartitionState, keeps_whole
 from coordinator.records import Writer
@@ -19,6 +17,7 @@ from coordinator.workflow import Plan
 from events.broker import Message, TopicPartition
 from events.envelope import WRITER
 from events.errors import PayloadError
+from events.partitioner import partition_of
 from events.topics import Topics
 from schemas.outcome import Outcome
 

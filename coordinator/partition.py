@@ -11,6 +11,8 @@ from events.broker import Message
 from schemas.case import CLOSED, Case, ClosedCase, Position
 
 POSITION_KEY = b"\x00pos"
+RECENT_MAX = 2000
+"""Decoded cases held per partition beside their bytes."""
 _CLOSED_MARK = b'{"closed":'
 """How a `ClosedCase` begins: told apart from an open one without parsing."""
 
@@ -22,6 +24,8 @@ class PartitionState:
         """*keep_s*: how long a closed case with a live dead letter is kept, in seconds."""
         self.keep_s = keep_s
         self.cases: dict[str, bytes] = {}
+        self._recent: dict[str, Case] = {}
+        """The cases changed last, decoded: most commands are for one of these."""
         self.closed = ClosedCases()
         self.timers = Timers()
         self.log_offset = 0
@@ -31,23 +35,32 @@ class PartitionState:
 
     def load(self, case_id: str) -> Case | None:
         """An open (or kept) case, decoded."""
+        recent = self._recent.get(case_id)
+        if recent is not None:
+            return recent
         data = self.cases.get(case_id)
         return None if data is None else Case.from_json(data)
 
     def put(self, case: Case, data: bytes) -> None:
         """An open or kept case as of now."""
         self.cases[case.case_id] = data
+        self._recent.pop(case.case_id, None)
+        self._recent[case.case_id] = case
+        if len(self._recent) > RECENT_MAX:
+            del self._recent[next(iter(self._recent))]
         self.timers.arm(case.case_id, next_due(case, self.keep_s))
 
     def close(self, case_id: str, closed: float) -> None:
         """A case that only needs remembering."""
         self.cases.pop(case_id, None)
+        self._recent.pop(case_id, None)
         self.timers.disarm(case_id)
         self.closed.add(case_id, closed)
 
     def forget(self, case_id: str) -> None:
         """A tombstone."""
         self.cases.pop(case_id, None)
+        self._recent.pop(case_id, None)
         self.timers.disarm(case_id)
 
     def restore(self, messages: Sequence[Message], upto: int) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from schemas.base import instant
 from schemas.result import Result, ResultStatus, StepReport
+from schemas.usage import NOTHING
 
 if TYPE_CHECKING:
     from coordinator.draft import Draft
@@ -57,7 +58,7 @@ def _report(state: StepState) -> StepReport:
         agent=state.agent,
         agent_version=state.agent_version,
         confidence=state.confidence,
-        usage=state.usage,
+        usage=state.usage or NOTHING,
         ms=ms,
         error=f"{state.error.kind}: {state.error.message}" if state.error else None,
     )

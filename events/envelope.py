@@ -7,6 +7,7 @@ workflow's schema by intake. Source: the CloudEvents Kafka protocol binding 1.0.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from pydantic import ValidationError
@@ -95,6 +96,7 @@ def travelling_from(message: Message) -> Headers:
     return tuple(header for header in message.headers if header[0] in _TRAVELLING)
 
 
+@lru_cache(maxsize=64)  # all records of one turn carry the same time
 def rfc3339(epoch_s: float) -> bytes:
     """Seconds since the epoch as RFC 3339 in UTC, with microseconds."""
     text = datetime.fromtimestamp(epoch_s, UTC).isoformat(timespec="microseconds")

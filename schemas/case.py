@@ -52,7 +52,7 @@ class StepState(Message):
     confidence: float | None = None
     agent_version: str = ""
     error: Failure | None = None
-    usage: Usage = NOTHING
+    usage: Usage | None = None
     degraded: bool = False
     """It ended on its fallback or was skipped."""
 
