@@ -13,7 +13,7 @@ from typing import Any
 
 import confluent_kafka as ck
 
-from benchmarks.noop import said
+from benchmarks.workload import said
 
 STEPS = {"triage": (), "billing": ("triage",), "kb": ("triage",), "reply": ("billing", "kb")}
 TOPICS = ("events", "inbox", "tasks", "results", "cases")

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import confluent_kafka as ck
 
-from benchmarks.noop import event
+from benchmarks.workload import event
 
 Headers = list[tuple[str, bytes]]
 WAIT_S = 60.0

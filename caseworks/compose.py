@@ -1,0 +1,178 @@
+"""The composition root: nobody else constructs adapters, loops or drivers.
+
+`build(app, settings)` is what every command calls; tests and the simulator call the same function
+with the memory broker and a clock of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from time import time
+from typing import Any
+
+from caseworks.app import App
+from caseworks.loading import load_app
+from caseworks.topics import check_topics, ensure_topics
+from coordinator.case_turn import OrchestratorLimits
+from coordinator.intake import Intake
+from coordinator.orchestrator import Orchestrator
+from coordinator.transactional import LoopLimits, TransactionalLoop
+from coordinator.turn import Processor, Turn
+from events import metrics
+from events.broker import Broker, ConsumerSpec
+from events.dispatch import Clock, Handles
+from events.errors import SetupError
+from events.logs import get_logger
+from events.loop import Loop
+from events.settings import Settings
+
+__all__ = ["Actor", "System", "build", "connect", "load_app"]
+
+_log = get_logger("caseworks.loop")
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """One loop of a process with what it needs; `handles` is called anew at every start."""
+
+    name: str
+    loop: Callable[[], Loop]
+    handles: Callable[[], Handles]
+    wants_revoking: bool = False
+    """Whether it is told before partitions go."""
+
+
+@dataclass(frozen=True)
+class System:
+    """An app wired to a broker. Frozen: roles are run, nothing is switched."""
+
+    app: App
+    settings: Settings
+    broker: Broker
+    clock: Clock
+    telemetry: metrics.Telemetry
+
+    def ensure_topics(self) -> tuple[str, ...]:
+        """Make missing topics and check them all. Raises `SetupError`."""
+        return ensure_topics(self.app, self.settings, self.broker)
+
+    def check_topics(self) -> int:
+        """Check the topics; returns the inbox's partition count. Raises `SetupError`."""
+        return check_topics(self.app, self.settings, self.broker)
+
+    def coordinator(self) -> tuple[Actor, ...]:
+        """The loops of a coordinator process."""
+        settings, app = self.settings, self.app
+        limits = OrchestratorLimits(
+            case_bytes_max=settings.case_bytes_max + settings.event_bytes_max,
+            dedupe_window_s=settings.dedupe_window_s,
+        )
+        partitions = self.check_topics()
+
+        def intake() -> Processor:
+            return Intake(settings.topics, app.plans, app.data_types, settings.event_bytes_max)
+
+        def orchestrator() -> Processor:
+            return Orchestrator(
+                settings.topics,
+                app.plans,
+                partitions=partitions,
+                writer_id=self._name("orchestrator"),
+                limits=limits,
+            )
+
+        return (
+            self._transactional("intake", settings.topics.events, intake),
+            self._transactional("orchestrator", settings.topics.inbox, orchestrator),
+        )
+
+    def _transactional(self, loop: str, topic: str, processor: Callable[[], Processor]) -> Actor:
+        settings, name = self.settings, self._name(loop)
+        limits = LoopLimits(batch_max=settings.batch_max, take_timeout_s=settings.take_timeout_s)
+        spec = ConsumerSpec(
+            group=settings.topics.loop_group(loop),
+            topics=(topic,),
+            instance=name,
+            paused_on_assign=True,
+            session_timeout_s=settings.session_timeout_s,
+        )
+
+        def handles() -> Handles:
+            return Handles(
+                broker=self.broker,
+                clock=self.clock,
+                consumer=self.broker.consumer(spec),
+                transactional_id=name,
+                reader=self.broker.reader(),
+                note=self.listen,
+            )
+
+        def run() -> Loop:
+            return TransactionalLoop(processor(), name, limits).run()
+
+        return Actor(name=name, loop=run, handles=handles)
+
+    def _name(self, loop: str) -> str:
+        """The stable name of a loop: its membership and its transactional id (rule 4)."""
+        return f"{self.settings.namespace}-{loop}-{self.settings.instance}"
+
+    def listen(self, name: str, fields: Mapping[str, Any]) -> None:
+        """Count and log what a loop notes."""
+        loop = str(fields.get("loop", ""))
+        if name == "committed":
+            self._committed(loop, fields["turn"])
+        elif name in ("aborted", "fenced", "retried"):
+            self.telemetry.count("caseworks_transactions_total", loop=loop, end=name)
+            _log.warning(name, **{key: str(value) for key, value in fields.items()})
+        else:
+            _log.info(name, **{key: str(value) for key, value in fields.items()})
+
+    def _committed(self, loop: str, turn: Turn) -> None:
+        tell = self.telemetry
+        for (name, labels), value in turn.counts.items():
+            tell.count(name, value, **dict(labels))
+        for name, value, labels in turn.observed:
+            tell.observe(name, value, **dict(labels))
+        tell.count("caseworks_transactions_total", loop=loop, end="committed")
+        tell.set("caseworks_loop_last_turn_timestamp_seconds", self.clock(), loop=loop)
+
+
+def build(
+    app: App,
+    settings: Settings,
+    *,
+    broker: Broker | None = None,
+    clock: Clock = time,
+    telemetry: metrics.Telemetry = metrics.NULL,
+) -> System:
+    """Wire an app. Raises `DeclarationError` for the app, `SetupError` for the broker."""
+    _ = app.plans
+    return System(
+        app=app,
+        settings=settings,
+        broker=broker if broker is not None else connect(settings),
+        clock=clock,
+        telemetry=telemetry,
+    )
+
+
+def connect(settings: Settings) -> Broker:
+    """The Kafka of the settings, else the local one that the data folder names.
+
+    Raises `SetupError` when there is neither.
+    """
+    from events.kafka import KafkaBroker
+
+    bootstrap = settings.bootstrap_servers
+    if not bootstrap:
+        from events.local_kafka import status
+
+        running = status(settings.data_dir)
+        if running is None:
+            raise SetupError(
+                "no broker: nothing is set and no local Kafka runs here",
+                hint="caseworks up, caseworks kafka start, or CASEWORKS_BOOTSTRAP_SERVERS",
+            )
+        bootstrap = running.bootstrap
+    return KafkaBroker(bootstrap, config=settings.kafka_config)

@@ -1,0 +1,58 @@
+"""Finding the user's app: `module:app`, with the current folder first on the path."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pathlib import Path
+
+from caseworks.app import App
+from events.errors import DeclarationError
+
+OURS = ("agents", "caseworks", "coordinator", "events", "schemas")
+"""Our top-level packages; a user module of one of these names hides ours."""
+
+
+def load_app(target: str) -> App:
+    """The app that `module:name` stands for, checked as a whole.
+
+    Raises `DeclarationError` in one line: the module is not there, has no such name, holds
+    something else, or declares what cannot run.
+    """
+    module_name, _, name = target.partition(":")
+    if not module_name or not name:
+        raise DeclarationError(
+            f"--app {target!r} is not of the form module:name", hint="for example shop.app:app"
+        )
+    here = str(Path.cwd())
+    if sys.path[:1] != [here]:
+        sys.path.insert(0, here)
+    try:
+        module = import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name and module_name.startswith(error.name):
+            raise DeclarationError(
+                f"no module {error.name!r} for --app {target!r}",
+                hint="run it in the folder that holds the module",
+            ) from None
+        raise DeclarationError(f"{module_name} needs {error.name!r}, which is missing") from error
+    app = getattr(module, name, None)
+    if not isinstance(app, App):
+        found = "nothing" if app is None else f"a {type(app).__name__}"
+        raise DeclarationError(
+            f"--app {target!r}: {name!r} in {module_name} is {found}, not a caseworks.App"
+        )
+    _ = app.plans
+    return app
+
+
+def shadowed(folder: Path) -> tuple[str, ...]:
+    """Names in a folder that would hide our packages when it is first on the path."""
+    ours = Path(__file__).parents[1].resolve()
+    if folder.resolve() == ours:
+        return ()
+    return tuple(
+        name
+        for name in OURS
+        if (folder / f"{name}.py").is_file() or (folder / name / "__init__.py").is_file()
+    )
