@@ -9,7 +9,9 @@ What a step is not sure of goes to a person: `….escalated`, with the suggestio
 
 from __future__ import annotations
 
-from caseworks import App, Context, ModelError, Step
+import asyncio
+
+from caseworks import App, Context, ModelError, Step, TransientError
 from examples.helpdesk import demo, fraud, inventory, model_triage
 from examples.helpdesk.answer import compose
 from examples.helpdesk.customers import look_up
@@ -20,21 +22,28 @@ from examples.helpdesk.tickets import Answer, Customer, Knowledge, Ticket, Triag
 from examples.helpdesk.triage import calibration, triage_by_examples
 
 STEP_DEADLINE_S = 60.0
+TRIAGE_TIMEOUT_S = 20.0
+# What is left of the triage's time after it is for the examples.
+MODEL_TIMEOUT_S = 15.0
 
 app = App("helpdesk")
 
 
-@app.agent(calls=["model"], timeout_s=20)
+@app.agent(calls=["model"], timeout_s=TRIAGE_TIMEOUT_S)
 async def triage(ticket: Ticket, ctx: Context) -> Triage:
     """Name the intent: by a model if there is one, else and when it fails by nearest examples."""
     by_examples, neighbours = triage_by_examples(ticket)
+    if not ctx.model.available:
+        return by_examples
     try:
-        said = await ctx.model.ask(
-            model_triage.ModelTriage,
-            prompt=model_triage.prompt(ticket, neighbours),
-            system=model_triage.SYSTEM,
-        )
-    except ModelError:
+        async with asyncio.timeout(MODEL_TIMEOUT_S):
+            said = await ctx.model.ask(
+                model_triage.ModelTriage,
+                prompt=model_triage.prompt(ticket, neighbours),
+                system=model_triage.SYSTEM,
+            )
+    except (ModelError, TransientError, TimeoutError) as error:
+        ctx.log.warning("model_failed", error=str(error), instead="nearest examples")
         return by_examples
     return model_triage.weigh(by_examples, said, neighbours)
 
