@@ -6,9 +6,10 @@ with the memory broker and a clock of their own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from time import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from threading import Event
+from time import monotonic, time
 from typing import Any
 
 from caseworks.app import App
@@ -26,8 +27,15 @@ from events.errors import SetupError
 from events.logs import get_logger
 from events.loop import Loop
 from events.settings import Settings
+from events.thread_driver import ThreadDriver
 
 __all__ = ["Actor", "System", "build", "connect", "load_app"]
+
+WATCH_S = 0.05
+JOIN_S = 10.0
+"""After this a loop without partitions counts as ready: others have them all."""
+JOIN_MARGIN_S = 5.0
+STUCK_S = 60.0
 
 _log = get_logger("caseworks.loop")
 
@@ -52,6 +60,8 @@ class System:
     broker: Broker
     clock: Clock
     telemetry: metrics.Telemetry
+    drivers: list[ThreadDriver] = field(default_factory=list)
+    """The loops that run in this process."""
 
     def ensure_topics(self) -> tuple[str, ...]:
         """Make missing topics and check them all. Raises `SetupError`."""
@@ -60,6 +70,45 @@ class System:
     def check_topics(self) -> int:
         """Check the topics; returns the inbox's partition count. Raises `SetupError`."""
         return check_topics(self.app, self.settings, self.broker)
+
+    def run_coordinator(self, stop: Event) -> int:
+        """Run a coordinator's loops until *stop*; returns the process's exit code."""
+        return self._run(self.coordinator(), stop)
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether every loop of this process runs and has its partitions, and if not, why."""
+        if not self.drivers:
+            return False, "starting"
+        now = monotonic()
+        for driver in self.drivers:
+            if not driver.alive:
+                return False, f"{driver.name} has ended"
+            if now - driver.last_turn > STUCK_S:
+                return False, f"{driver.name} has not come round for {STUCK_S:.0f} s"
+            if not driver.owned and now - driver.started < JOIN_S:
+                return False, f"{driver.name} waits for its partitions"
+        return True, "ready"
+
+    def _run(self, actors: Sequence[Actor], stop: Event) -> int:
+        for actor in actors:
+            self.drivers.append(
+                ThreadDriver(
+                    actor.name,
+                    actor.loop,
+                    actor.handles,
+                    stop=stop,
+                    listener=self.listen,
+                    wants_revoking=actor.wants_revoking,
+                )
+            )
+        for driver in self.drivers:
+            driver.start()
+        while not stop.wait(WATCH_S):
+            if not all(driver.alive for driver in self.drivers):
+                stop.set()
+        for driver in self.drivers:
+            driver.join(self.settings.drain_timeout_s + JOIN_MARGIN_S)
+        return max((driver.exit_code for driver in self.drivers), default=0)
 
     def coordinator(self) -> tuple[Actor, ...]:
         """The loops of a coordinator process."""
@@ -125,6 +174,8 @@ class System:
         elif name in ("aborted", "fenced", "retried"):
             self.telemetry.count("caseworks_transactions_total", loop=loop, end=name)
             _log.warning(name, **{key: str(value) for key, value in fields.items()})
+        elif name in ("loop_failed", "release"):
+            _log.error(name, **{key: str(value) for key, value in fields.items()})
         else:
             _log.info(name, **{key: str(value) for key, value in fields.items()})
 

@@ -52,6 +52,8 @@ class ThreadDriver:
         """What ended the loop, if it did not end in order."""
         self.last_turn = time.monotonic()
         """When the loop last came to a take, on the monotonic clock: old means stuck."""
+        self.started = self.last_turn
+        """When the driver was made, on the same clock."""
         self._make_loop = loop_factory
         self._make_handles = handles_factory
         self._stop = stop
@@ -74,6 +76,11 @@ class ThreadDriver:
     def alive(self) -> bool:
         """Whether the loop still runs."""
         return self._thread.is_alive()
+
+    @property
+    def owned(self) -> frozenset[TopicPartition]:
+        """The partitions of the loop's last take: none before it has joined its group."""
+        return self._owned
 
     @property
     def exit_code(self) -> int:
