@@ -52,15 +52,10 @@ class KafkaProducer:
             return int(self._client.flush(timeout_s))
 
     def close(self) -> None:
-        give_up(self._client)
-
-
-def give_up(client: ck.Producer) -> None:
-    """Drop what is queued or under way, so that closing does not wait for it."""
-    with suppress(RuntimeError, KafkaException):  # closed already; fatal before
-        client.purge(in_queue=True, in_flight=True, blocking=False)
-    with suppress(KafkaException):  # a fatal error is said once more, after it was closed
-        client.close()
+        with suppress(RuntimeError, KafkaException):  # closed already; fatal before
+            self._client.purge(in_queue=True, in_flight=True, blocking=False)
+        with suppress(KafkaException):  # a fatal error is said once more, after it was closed
+            self._client.close()
 
 
 def _reporting(on_delivery: DeliveryReport) -> Callable[[KafkaError | None, Any], None]:

@@ -96,10 +96,10 @@ class _Log:
             offset = max(offset, first)
             if offset >= self._end:
                 return LogSlice((), offset)
-            with translated(f"reading {source.topic}:{source.partition}"):
-                self._client.assign([ck.TopicPartition(*source, offset)])
+            self._client.assign([ck.TopicPartition(*source, offset)])
         self._at = None
-        messages, position, ended = self._read_on(source, offset, n)
+        with translated(f"reading {source.topic}:{source.partition}"):
+            messages, position, ended = self._read_on(source, offset, n)
         if ended or position >= self._end:
             self._client.unassign()
         else:

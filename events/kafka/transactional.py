@@ -11,13 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import confluent_kafka as ck
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 
 from events.broker import Record, TopicPartition
-from events.errors import AbortableError, CaseworksError, FatalBrokerError, FencedError
+from events.errors import AbortableError, CaseworksError
 from events.kafka.config import Config
-from events.kafka.errors import cause, translate, translated
-from events.kafka.producer import give_up
+from events.kafka.errors import FATAL, cause, translate, translated
 
 CALL_TIMEOUT_S = 10.0
 """How long one call of init, commit or abort may take before it is the caller's to repeat."""
@@ -46,13 +45,12 @@ class KafkaTransactionalProducer:
     def produce(self, records: Sequence[Record]) -> None:
         """Add records. A refused record makes the whole transaction one to abort."""
         put = self._client.produce
-        for record in records:
-            topic, key, value, headers, partition = record
+        for topic, key, value, headers, partition in records:
             to = -1 if partition is None else partition
             try:
                 put(topic, value, key, to, None, None, 0, list(headers))
             except BufferError:
-                self._put_when_there_is_room(record)
+                self._put_when_there_is_room(topic, value, key, to, None, None, 0, list(headers))
             except KafkaException as exception:
                 raise self._refused(exception, topic) from exception
 
@@ -72,16 +70,15 @@ class KafkaTransactionalProducer:
             self._client.abort_transaction(CALL_TIMEOUT_S)
 
     def close(self) -> None:
-        give_up(self._client)
+        # Destroys the client. Its own `close` would abort the transaction first, or wait for it.
+        vars(self).pop("_client", None)
 
-    def _put_when_there_is_room(self, record: Record) -> None:
-        topic, key, value, headers, partition = record
-        to = -1 if partition is None else partition
+    def _put_when_there_is_room(self, topic: str, *rest: Any) -> None:
         deadline = time.monotonic() + ROOM_TIMEOUT_S
         while time.monotonic() < deadline:
-            self._client.poll(0.01)
             try:
-                self._client.produce(topic, value, key, to, None, None, 0, list(headers))
+                self._client.poll(0.01)
+                self._client.produce(topic, *rest)
             except BufferError:
                 continue
             except KafkaException as exception:
@@ -91,10 +88,15 @@ class KafkaTransactionalProducer:
 
     def _refused(self, exception: KafkaException, topic: str) -> CaseworksError:
         where = f"{self._where}, {topic}"
-        error = translate(cause(exception), where)
-        final = isinstance(error, FencedError) or cause(exception).fatal()
-        return error if final or _is_fatal(error) else AbortableError(str(error))
+        error = cause(exception)
+        if error.fatal() or error.code() == FATAL:
+            return translate(self._fatal() or error, where)
+        return AbortableError(str(translate(error, where)))
 
-
-def _is_fatal(error: CaseworksError) -> bool:
-    return isinstance(error, FatalBrokerError) and "_FATAL" in str(error)
+    def _fatal(self) -> KafkaError | None:
+        """What the client died of: producing says only that it did, beginning says of what."""
+        try:
+            self._client.begin_transaction()
+        except KafkaException as exception:
+            return cause(exception)
+        return None

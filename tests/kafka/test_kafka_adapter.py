@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from threading import Event
 from typing import Protocol, TypeVar
 from uuid import uuid4
 
 import pytest
 
 from events.broker import Consumer, ConsumerSpec, Message, Record, Taken, TopicPartition
+from events.dispatch import Handles
 from events.errors import (
     AbortableError,
     DuplicateNameError,
@@ -21,6 +23,8 @@ from events.errors import (
     UnstableError,
 )
 from events.kafka import KafkaBroker
+from events.loop import Begin, Commit, Init, Loop, Produce, SendOffsets, Take
+from events.thread_driver import ThreadDriver
 from events.topics import TopicSpec
 
 WAIT_S = 20.0
@@ -327,8 +331,34 @@ def test_the_older_of_two_producers_of_one_name_is_fenced(world: World) -> None:
     older.produce(numbered(topic, 1))
     newer = world.closing(world.broker.transactional(f"{world.ns}-w"))
     newer.init()
+
+    def produce_until_told() -> None:  # which a broker's answer does
+        deadline = time.monotonic() + WAIT_S
+        while time.monotonic() < deadline:
+            older.produce(numbered(topic, 1))
+
+    with pytest.raises(FencedError):
+        produce_until_told()
     with pytest.raises(FencedError):
         older.commit()
+
+
+def test_a_closed_producer_leaves_its_transaction_to_its_successor(world: World) -> None:
+    topic = world.topic()
+    at = TopicPartition(topic, 0)
+    producer = world.broker.transactional(f"{world.ns}-w")
+    producer.init()
+    producer.begin()
+    producer.produce(numbered(topic, 1))
+    reader = world.closing(world.broker.reader())
+    deadline = time.monotonic() + WAIT_S
+    while reader.end(at, committed=False) == 0:
+        assert time.monotonic() < deadline
+    producer.close()
+    producer.close()
+    assert reader.end(at, committed=True) == 0
+    world.closing(world.broker.transactional(f"{world.ns}-w")).init()
+    assert reader.end(at, committed=True) == reader.end(at, committed=False) == 2
 
 
 def test_positions_under_a_membership_that_is_over_are_refused(world: World) -> None:
@@ -370,6 +400,7 @@ def test_a_hung_transaction_hides_what_is_behind_it_until_it_is_released(world: 
 
     assert reader.end(place, committed=True) == 0
     assert reader.read(place, 0, 10).next_offset == 0
+    assert reader.read(place, 1, 10).next_offset == 1
     assert reader.last_writer(place) == name
     with pytest.raises(UnstableError):
         member.committed([source])
@@ -501,3 +532,44 @@ def test_an_unreachable_broker_is_one_clear_line_within_seconds() -> None:
     with pytest.raises(SetupError, match=r"no Kafka answers at 127\.0\.0\.1:1 \(.*start.*\)"):
         admin.topics()
     assert time.monotonic() - started < 7
+
+
+# ---- a loop on its thread
+
+
+def copy(source: str, target: str, batch: int) -> Loop:
+    """Copies records in transactions, one take a transaction."""
+    yield Init()
+    while True:
+        taken = yield Take(batch, 0.05)
+        if not taken.messages:
+            continue
+        positions = {m.source: m.offset + 1 for m in taken.messages}
+        yield Begin()
+        yield Produce([Record(target, m.key, m.value, m.headers) for m in taken.messages])
+        yield SendOffsets(positions)
+        yield Commit()
+
+
+def test_a_loop_on_its_thread_copies_each_record_once_and_stops(world: World) -> None:
+    source, target = world.topic(partitions=2), world.topic(name="out")
+    world.put(*numbered(source, 500, 0), *numbered(source, 500, 1))
+    stop = Event()
+    spec = ConsumerSpec(f"{world.ns}.copy", (source,), f"{world.ns}-copy")
+    driver = ThreadDriver(
+        "copy",
+        lambda: copy(source, target, 64),
+        lambda: Handles(
+            world.broker, time.time, world.broker.consumer(spec), transactional_id=spec.instance
+        ),
+        stop=stop,
+        listener=lambda *_: None,
+    )
+    driver.start()
+    copied = [m.value or b"" for m in read(world.member(target, group="check"), 1000)]
+    stop.set()
+    assert driver.join(WAIT_S)
+    assert driver.exit_code == 0
+    assert sorted(copied) == sorted(2 * [str(i).encode() for i in range(500)])
+    lags = [(lag.committed, lag.end) for lag in world.admin.lag(spec.group)]
+    assert lags == [(500, 500), (500, 500)]

@@ -99,7 +99,7 @@ class World:
                 if isinstance(answer, Revoking):
                     operation = CommitOffsets(dict.fromkeys(answer.partitions, 7))
         except GeneratorExit:
-            self.closed_at = operation
+            self.closed_at = None if self.consumer.closed else operation
             raise
 
 
@@ -126,7 +126,7 @@ def failing(error: Exception) -> Callable[[FakeConsumer], Taken]:
 
 def test_a_stopped_loop_is_closed_at_its_take_and_its_handles_after_it() -> None:
     world = World(owning(P0), owning(P0))
-    driver = world.run(world.watch)
+    driver = world.run(world.watch, wants_revoking=True)
     assert (driver.exit_code, driver.error, driver.alive) == (0, None, False)
     assert world.closed_at == TAKE
     assert world.consumer.closed
