@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +36,19 @@ class Settings(BaseSettings):
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
     model: str = ""
     """The language model that agents may ask (litellm name); empty: none, everything still runs."""
+    model_api_base: str = ""
+    """URL of a server that speaks the model's protocol; empty: the vendor's own."""
+    model_timeout_s: float = Field(default=60.0, gt=0)
+    """How long one call to the model may take, within the time that its attempt has left."""
+    model_repairs_max: int = Field(default=2, ge=0, le=10)
+    """How often the model is shown what is wrong with its answer."""
+    model_answer_bytes_max: int = Field(default=262_144, ge=1)
+    """A longer answer is cut, and so of no use where a type was asked for."""
+    model_usd_per_mtoken_in: Decimal | None = Field(default=None, ge=0)
+    """Price of a million tokens sent, in US dollars; both left out: as litellm knows it."""
+    model_usd_per_mtoken_out: Decimal | None = Field(default=None, ge=0)
+    model_price_unknown_ok: bool = False
+    """Whether to ask a model whose price nobody knows; its calls are then counted as free."""
 
     inbox_partitions: int = Field(default=32, ge=1, le=4096)
     events_partitions: int = Field(default=8, ge=1, le=4096)
