@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 from coordinator.effects import Bury, Publish
 from coordinator.workflow import Plan
@@ -14,6 +15,11 @@ from schemas.base import instant
 from schemas.case import Case
 from schemas.dead_letter import DeadLetter
 from schemas.task import ReplyTo, Task, task_id_of
+
+
+@cache
+def _reply_to(topic: str, partition: int) -> ReplyTo:
+    return ReplyTo(topic=topic, partition=partition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +41,7 @@ class Writer:
         """The task model: inputs are the outputs of the steps that the step reads."""
         step, state = plan.steps[step_name], case.steps[step_name]
         agent = plan.agents[state.agent or step.agent]
-        return Task(
+        return Task.trusted(
             task_id=task_id_of(case.case_id, step_name, state.replay),
             case_id=case.case_id,
             workflow=case.workflow,
@@ -48,7 +54,7 @@ class Writer:
             timeout_s=agent.timeout_s if agent.name != step.agent else step.timeout_s,
             deadline=instant(state.deadline or case.deadline),
             budget=agent.budget,
-            reply_to=ReplyTo(topic=self.topics.inbox, partition=partition),
+            reply_to=_reply_to(self.topics.inbox, partition),
         )
 
     def _record(self, task: Task, case: Case, plan: Plan, now: float) -> Record:

@@ -24,7 +24,7 @@ def result_of(draft: Draft) -> Result:
     case, plan = draft.case, draft.plan
     sinks = {name: draft.steps[name] for name in plan.sinks}
     known = [s.confidence for s in sinks.values() if s.confidence is not None]
-    return Result(
+    return Result.trusted(
         case_id=case.case_id,
         workflow=case.workflow,
         workflow_version=case.workflow_version,
@@ -52,7 +52,7 @@ def _report(state: StepState) -> StepReport:
     ms = 0
     if state.first_sent is not None and state.ended is not None:
         ms = max(0, round((state.ended - state.first_sent) * 1000))
-    return StepReport(
+    return StepReport.trusted(
         status=state.status,
         attempts=state.attempt,
         agent=state.agent,

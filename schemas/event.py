@@ -42,6 +42,6 @@ class Event(EventRef):
 
     def ref(self) -> EventRef:
         """The event without its data."""
-        return EventRef(
+        return EventRef.trusted(
             id=self.id, source=self.source, type=self.type, subject=self.subject, time=self.time
         )

@@ -18,11 +18,16 @@ class Usage(Message):
     calls: NonNegativeInt = 0
     iterations: NonNegativeInt = 0
 
+    @property
+    def is_nothing(self) -> bool:
+        """Whether nothing was spent."""
+        return not (self.iterations or self.calls or self.tokens_in or self.tokens_out or self.usd)
+
     def __add__(self, other: Usage) -> Usage:
         """The sum of two spendings."""
-        if other is NOTHING:
+        if other.is_nothing:
             return self
-        if self is NOTHING:
+        if self.is_nothing:
             return other
         return Usage(
             tokens_in=self.tokens_in + other.tokens_in,

@@ -1,0 +1,58 @@
+"""What all messages share."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from coordinator.records import Writer
+from events.topics import Topics
+from schemas.event import case_id_of
+from schemas.result import Result
+from schemas.task import Task, task_id_of
+from schemas.usage import NOTHING, Usage
+from tests.unit.machine import START, Machine, event
+
+
+def test_a_trusted_task_is_what_validation_would_have_made() -> None:
+    machine = Machine()
+    made = Writer(Topics("cw")).build_task(machine.case, machine.plan, "triage", 3)
+
+    assert Task.from_json(made.to_json()) == made
+
+
+def test_a_trusted_result_is_what_validation_would_have_made() -> None:
+    machine = Machine()
+    machine.at(START + 3600)
+    result: Result = machine.effects[-1].result
+
+    assert Result.from_json(result.to_json()) == result
+
+
+def test_an_evolved_message_differs_in_what_was_named() -> None:
+    business = event(subject="s")
+
+    assert business.evolve(subject="t") == business.model_copy(update={"subject": "t"})
+    assert business.subject == "s"
+
+
+def test_messages_are_frozen_and_ignore_what_they_do_not_know() -> None:
+    usage = Usage.from_json(b'{"calls": 1, "new": true}')
+
+    assert usage == Usage(calls=1)
+    with pytest.raises(ValidationError):
+        usage.calls = 2
+
+
+def test_usage_adds_up() -> None:
+    one = Usage.from_json(b'{"tokens_in": 3, "usd": "0.1", "calls": 1}')
+
+    assert (one + NOTHING, NOTHING + one) == (one, one)
+    assert str((one + one).usd) == "0.2"
+
+
+def test_names_on_the_wire_are_stable() -> None:
+    case_id = case_id_of("/test", "e1")
+
+    assert case_id == case_id_of("/test", "e1") != case_id_of("/test", "e2")
+    assert task_id_of(case_id, "kb", 2) == f"{case_id}:kb#2"
