@@ -1,0 +1,122 @@
+"""What every role's process has around its loops: signals, lifeline, health, metrics, lag."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from threading import Event, Thread
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from caseworks.lag import LagMonitor
+from caseworks.lifeline import Lifeline
+from events.health import HealthServer
+from events.logs import get_logger
+from events.metrics import Prometheus
+
+if TYPE_CHECKING:
+    from caseworks.compose import System
+
+READY_INTERVAL_S = 0.02
+
+log = get_logger(__name__)
+
+Told = Callable[[int], None]
+"""Told the port of the health server."""
+
+
+def run_role(
+    system: System,
+    telemetry: Prometheus,
+    role: Callable[[Event], int],
+    groups: Sequence[str],
+    *,
+    lifeline: Lifeline | None = None,
+    told: Told = lambda _port: None,
+) -> int:
+    """Run a role until SIGTERM or Ctrl-C, then let it drain; returns its exit code.
+
+    Args:
+        system: What the role runs in.
+        telemetry: Where the system counts; served at `/metrics`.
+        role: Blocks until the event is set.
+        groups: The consumer groups whose lag this process tells.
+        lifeline: Told when the process is ready.
+        told: Told the port of `/healthz`, `/readyz` and `/metrics` once it serves.
+
+    Raises `SetupError` when the topics or the port are not as needed.
+    """
+    settings = system.settings
+    system.check_topics()
+    with ExitStack() as around:
+        stop = around.enter_context(stop_on_signals())
+        health = around.enter_context(
+            closing(
+                HealthServer(
+                    system.ready, telemetry.text, host=settings.http_host, port=settings.http_port
+                )
+            )
+        )
+        told(health.port)
+        around.enter_context(closing(LagMonitor(system.broker, groups, telemetry)))
+        announcer = Thread(
+            target=_announce, args=(system, stop, lifeline, health.port), name="ready", daemon=True
+        )
+        announcer.start()
+        code = role(stop)
+        stop.set()
+        announcer.join()
+        log.info("ended", code=code)
+        return code
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[Event]:
+    """An event that SIGTERM or SIGINT sets; a second signal ends the process at once."""
+    stop = Event()
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+@contextmanager
+def interrupted_by_signals() -> Iterator[None]:
+    """SIGTERM interrupts like Ctrl-C, wherever the code is; a second one ends the process at once.
+
+    For a command that has to undo what it started: nothing of it outlives the process anyway.
+    """
+    seen = False
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        nonlocal seen
+        if seen:
+            os._exit(128 + number)
+        seen = True
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def _announce(system: System, stop: Event, lifeline: Lifeline | None, port: int) -> None:
+    while not system.ready()[0]:
+        if stop.wait(READY_INTERVAL_S):
+            return
+    log.info("ready", http_port=port)
+    if lifeline is not None:
+        lifeline.ready(port)

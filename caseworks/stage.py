@@ -1,0 +1,158 @@
+"""A whole system on this machine: Kafka, topics, and every role as a process of its own.
+
+`up` keeps it on, `demo` plays on it, benchmarks measure it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Self
+
+from caseworks.compose import build
+from caseworks.supervisor import TURN_S, Listener, Program, RestartPolicy, Supervisor
+from events.local_kafka import LocalKafka, Options, status
+
+if TYPE_CHECKING:
+    from caseworks.app import App
+    from caseworks.compose import System
+    from events.settings import Settings
+
+READY_TIMEOUT_S = 120.0
+STOP_MARGIN_S = 5.0
+
+Progress = Callable[[str, float], None]
+"""What is being done, and how far it is (0 to 1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """Who plays: one process per coordinator and one per agent.
+
+    Args:
+        target: The app as `module:app`, for the children's command lines.
+        coordinators: How many of them.
+        log_level: The children's.
+        log_dir: Where each child's stderr goes; without, to ours.
+        http_port: The first child's, then one more each; 0: free ones.
+    """
+
+    target: str
+    coordinators: int = 1
+    log_level: str = "warning"
+    log_dir: Path | None = None
+    http_port: int = 0
+
+
+class Stage:
+    """A context manager: on leaving it, everything that it started is gone.
+
+    Args:
+        app: The app.
+        settings: Where it runs; without bootstrap servers a local Kafka is reused or started.
+        cast: Which processes.
+        progress: Told of downloads and of Kafka's start.
+        listener: Told what happens to the processes.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        settings: Settings,
+        cast: Cast,
+        *,
+        progress: Progress = lambda _what, _fraction: None,
+        listener: Listener = lambda _change: None,
+    ) -> None:
+        self._app = app
+        self._cast = cast
+        self._progress = progress
+        self._listener = listener
+        self._ended = ExitStack()
+        self._kafka: LocalKafka | None = None
+        self.settings = settings
+
+    def __enter__(self) -> Self:
+        """Start Kafka if need be, make the topics, start the processes; wait for none of them.
+
+        Raises `SetupError`; then nothing is left running.
+        """
+        with ExitStack() as started:
+            self._start_kafka(started)
+            self.system: System = build(self._app, self.settings)
+            self.system.ensure_topics()
+            self.supervisor = Supervisor(
+                self._programs(), listener=self._listener, policy=RestartPolicy()
+            )
+            started.callback(self._stop_processes)
+            self.supervisor.start()
+            self._ended = started.pop_all()
+        return self
+
+    def __exit__(self, *_reason: object) -> None:
+        self._ended.close()
+
+    @property
+    def bootstrap(self) -> str:
+        """Where clients find the broker."""
+        return self.settings.bootstrap_servers
+
+    def wait_ready(self, stop: Event | None = None) -> None:
+        """Wait until every process takes work. Raises `SetupError` naming who does not."""
+        self.supervisor.wait_ready(READY_TIMEOUT_S, stop)
+
+    def turn(self, timeout_s: float = TURN_S) -> None:
+        """Keep everything running: call it over and over, from one thread."""
+        self.supervisor.turn(timeout_s)
+        if self._kafka is not None and not self._kafka.alive:
+            self._progress("Apache Kafka died; starting it again", 0.0)
+            self._kafka.restart()
+            self._progress("Apache Kafka is back", 1.0)
+
+    def _start_kafka(self, started: ExitStack) -> None:
+        if self.settings.bootstrap_servers:
+            return
+        running = status(self.settings.data_dir)
+        if running is not None:
+            self._use(running.bootstrap)
+            return
+        self._kafka = started.enter_context(
+            LocalKafka.start(
+                self.settings.data_dir,
+                progress=self._progress,
+                options=Options(cache_dir=self.settings.cache_dir),
+            )
+        )
+        self._use(self._kafka.bootstrap)
+
+    def _use(self, bootstrap: str) -> None:
+        self.settings = self.settings.model_copy(update={"bootstrap_servers": bootstrap})
+
+    def _stop_processes(self) -> None:
+        self.supervisor.stop(self.settings.drain_timeout_s + STOP_MARGIN_S)
+
+    def _programs(self) -> list[Program]:
+        roles = [
+            (f"coordinator-{number}", "coordinator", ("--instance", str(number)))
+            for number in range(self._cast.coordinators)
+        ]
+        roles += [(f"worker-{name}", "worker", ("--agent", name)) for name in self._app.agents]
+        return [self._program(number, *role) for number, role in enumerate(roles)]
+
+    def _program(self, number: int, name: str, role: str, more: tuple[str, ...]) -> Program:
+        cast = self._cast
+        return Program(
+            name=name,
+            role=role,
+            argv=(sys.executable, "-m", "caseworks", role, *more, "--app", cast.target),
+            env={
+                "CASEWORKS_BOOTSTRAP_SERVERS": self.bootstrap,
+                "CASEWORKS_HTTP_PORT": str(cast.http_port + number if cast.http_port else 0),
+                "CASEWORKS_LOG_LEVEL": cast.log_level,
+            },
+            log=cast.log_dir / f"{name}.log" if cast.log_dir else None,
+        )
