@@ -1,0 +1,145 @@
+"""`case show` and `case list`: what happened in a case, and what is open."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from caseworks.cli.base import BootstrapOption, JsonOption, deps_of, settings_of
+from caseworks.cli.output import plain, say, write_json, write_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from caseworks.casebook import Found
+    from schemas.case import Case
+
+case = typer.Typer(help="What happened in a case, and what is open.", no_args_is_help=True)
+
+
+@case.command()
+def show(
+    context: typer.Context,
+    case_id: Annotated[str, typer.Argument(metavar="ID", help="As publish told it.")],
+    bootstrap: BootstrapOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Show a case: its steps, attempts and times, and its result."""
+    from caseworks.casebook import find, need
+
+    settings = settings_of(bootstrap)
+    found = need(find(deps_of(context).connect(settings), settings, case_id), case_id)
+    if as_json:
+        write_json(_as_json(found))
+        return
+    _head(found)
+    write_table("", STEP_COLUMNS, _steps(found), right="2 3 4")
+    for each in found.results:
+        say(f"{plain(each.type)} ({each.result.status}) {plain(each.result.reason or '')}".rstrip())
+
+
+@case.command(name="list")
+def list_(
+    context: typer.Context,
+    limit: Annotated[int, typer.Option(min=1, help="The oldest so many.")] = 50,
+    bootstrap: BootstrapOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """List the cases that are open now, the oldest first."""
+    from caseworks.casebook import open_cases
+
+    settings, deps = settings_of(bootstrap), deps_of(context)
+    found = open_cases(deps.connect(settings), settings)
+    shown = found[:limit]
+    if as_json:
+        for each in shown:
+            write_json(_open_as_json(each))
+        return
+    now = deps.clock()
+    write_table(
+        "",
+        ("case", "workflow", "status", "event", "age", "waits for"),
+        [
+            (
+                each.case_id,
+                each.workflow,
+                each.status,
+                each.event.id,
+                f"{now - each.opened:.0f} s",
+                ", ".join(_waiting(each)),
+            )
+            for each in shown
+        ],
+        right="4",
+    )
+    say(f"{len(found)} open" + (f", the oldest {limit} shown" if len(found) > limit else ""))
+
+
+STEP_COLUMNS = ("step", "status", "attempts", "ms", "confidence", "agent", "error")
+
+
+def _steps(found: Found) -> Iterator[tuple[object, ...]]:
+    """Rows of `STEP_COLUMNS`, from the result when there is one, else from the state."""
+    from caseworks.casebook import took_ms
+
+    if found.results:
+        for name, report in found.results[-1].result.steps.items():
+            sure = "" if report.confidence is None else f"{report.confidence:.2f}"
+            agent = report.agent
+            yield name, report.status, report.attempts, report.ms, sure, agent, report.error
+        return
+    for name, step in found.case.steps.items() if found.case else ():
+        ms = "" if (took := took_ms(step)) is None else f"{took:.0f}"
+        sure = "" if step.confidence is None else f"{step.confidence:.2f}"
+        why = step.error.message if step.error else ""
+        yield name, step.status, step.attempt, ms, sure, step.agent, why
+
+
+def _head(found: Found) -> None:
+    say(f"case {found.case_id}: {found.status}")
+    if found.results:
+        result = found.results[-1].result
+        event, opened, closed = result.event, result.opened_at.timestamp(), result.closed_at
+        workflow = f"{result.workflow} {result.workflow_version}"
+        took_s = closed.timestamp() - opened
+        say(f"{workflow}, event {plain(event.id)} ({plain(event.type)})")
+        say(f"opened {_when(opened)}, closed after {took_s:.3f} s")
+    elif found.case is not None:
+        state = found.case
+        say(f"{state.workflow} {state.workflow_version}, event {plain(state.event.id)}")
+        say(f"opened {_when(state.opened)}, deadline {_when(state.deadline)}")
+
+
+def _when(epoch_s: float) -> str:
+    return datetime.fromtimestamp(epoch_s, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _waiting(state: Case) -> list[str]:
+    told = {"sent": "", "retrying": " (retrying)", "parked": " (parked)"}
+    return [name + told[s.status] for name, s in state.steps.items() if s.status in told]
+
+
+def _open_as_json(state: Case) -> dict[str, Any]:
+    return {
+        "case_id": state.case_id,
+        "workflow": state.workflow,
+        "status": state.status,
+        "event": state.event.ref().model_dump(mode="json"),
+        "opened_at": _when(state.opened),
+        "deadline": _when(state.deadline),
+        "waiting_for": _waiting(state),
+    }
+
+
+def _as_json(found: Found) -> dict[str, Any]:
+    return {
+        "case_id": found.case_id,
+        "status": found.status,
+        "state": found.case.model_dump(mode="json") if found.case else None,
+        "results": [
+            {"type": each.type, "id": each.id, **each.result.model_dump(mode="json")}
+            for each in found.results
+        ],
+    }

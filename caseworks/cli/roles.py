@@ -1,0 +1,123 @@
+"""`coordinator` and `worker`: one role, for `up` and for your own supervisor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from caseworks.cli.base import (
+    DEFAULT_APP,
+    AppOption,
+    BootstrapOption,
+    InstanceOption,
+    app_of,
+    deps_of,
+    settings_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from threading import Event
+
+    from caseworks.cli.base import Deps
+    from caseworks.compose import System
+
+
+def coordinator(
+    context: typer.Context,
+    app: AppOption = DEFAULT_APP,
+    instance: InstanceOption = "",
+    bootstrap: BootstrapOption = "",
+) -> None:
+    """Run a coordinator: it takes events, decides what is next, publishes results."""
+    from caseworks.lag import LOOPS
+
+    def groups(system: System) -> list[str]:
+        return [system.settings.topics.loop_group(loop) for loop in LOOPS]
+
+    _serve(
+        deps_of(context),
+        "coordinator",
+        app,
+        (bootstrap, instance),
+        groups,
+        lambda system, stop: system.run_coordinator(stop),
+    )
+
+
+def worker(
+    context: typer.Context,
+    agents: Annotated[
+        list[str] | None, typer.Argument(metavar="[AGENT]...", help="Default: all of the app.")
+    ] = None,
+    agent: Annotated[list[str] | None, typer.Option(help="The same, as an option.")] = None,
+    app: AppOption = DEFAULT_APP,
+    instance: InstanceOption = "",
+    bootstrap: BootstrapOption = "",
+) -> None:
+    """Run a worker: it does the tasks of one agent, or of several."""
+    named = [*(agents or ()), *(agent or ())]
+
+    def chosen(system: System) -> Sequence[str]:
+        return _known(named, sorted(system.app.agents))
+
+    def groups(system: System) -> list[str]:
+        return [system.settings.topics.workers_group(name) for name in chosen(system)]
+
+    _serve(
+        deps_of(context),
+        "worker",
+        app,
+        (bootstrap, instance),
+        groups,
+        lambda system, stop: system.run_worker(chosen(system), stop),
+    )
+
+
+def _known(named: Sequence[str], known: Sequence[str]) -> Sequence[str]:
+    from difflib import get_close_matches
+
+    from events.errors import DeclarationError
+
+    for name in named:
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            raise DeclarationError(
+                f"the app has no agent {name!r}",
+                hint=f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}",
+            )
+    return list(dict.fromkeys(named)) or known
+
+
+def _serve(
+    deps: Deps,
+    role: str,
+    target: str,
+    given: tuple[str, str],
+    groups: Callable[[System], Sequence[str]],
+    run: Callable[[System, Event], int],
+) -> None:
+    from caseworks.lifeline import Lifeline
+
+    lifeline = Lifeline.hold()  # first: from here on this process dies with its supervisor
+    from caseworks.cli.output import say
+    from caseworks.compose import build
+    from caseworks.process import run_role
+    from events import logs
+    from events.metrics import Prometheus
+
+    settings = settings_of(*given)
+    logs.configure(level=settings.log_level, role=role, instance=settings.instance)
+    telemetry = Prometheus()
+    app = app_of(target)
+    system = build(app, settings, broker=deps.connect(settings), telemetry=telemetry)
+    code = run_role(
+        system,
+        telemetry,
+        lambda stop: run(system, stop),
+        groups(system),
+        lifeline=lifeline,
+        told=lambda port: say(f"http http://{settings.http_host}:{port}"),
+    )
+    raise typer.Exit(code)

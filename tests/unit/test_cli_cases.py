@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import pytest
+
+from coordinator.case import apply
+from schemas.case import Case
+from tests.unit.command_line import NOW, CommandLine, result_record, state_record
+from tests.unit.machine import diamond, event, opened, outcome
+
+PLAN = diamond()
+
+
+def grown(*steps: str, event_id: str = "e1") -> list[Case]:
+    """The states of a case, one after each of these steps is done."""
+    case = apply(None, opened(PLAN, event(event_id)), NOW, PLAN)[0]
+    assert case is not None
+    states = [case]
+    for step in steps:
+        case = apply(case, outcome(case, step), NOW, PLAN)[0]
+        assert case is not None
+        states.append(case)
+    return states
+
+
+@pytest.fixture
+def command() -> CommandLine:
+    made = CommandLine()
+    made.make_topics()
+    return made
+
+
+def test_an_open_case_is_shown_with_its_steps(command: CommandLine) -> None:
+    *_, case = grown("triage")
+    command.produce(*map(state_record, grown("triage")))
+    ran = command("case", "show", case.case_id)
+    assert ran.code == 0
+    assert f"case {case.case_id}: open" in ran.out
+    rows = {line.split("│")[1].strip(): line for line in ran.out.splitlines() if "│" in line}
+    assert "done" in rows["triage"]
+    assert "sent" in rows["billing"]
+    assert "waiting" in rows["reply"]
+
+
+def test_a_closed_case_is_shown_from_its_result(command: CommandLine) -> None:
+    states = grown("triage", "billing", "kb", "reply")
+    command.produce(*map(state_record, states), result_record(states[0].event, output={"a": 1}))
+    ran = command("case", "show", states[0].case_id, "--json")
+    [told] = ran.lines
+    assert told["status"] == "completed"
+    assert told["results"][0]["output"] == {"a": 1}
+    assert told["results"][0]["steps"]["triage"]["attempts"] == 2
+    assert "closed after 1.500 s" in command("case", "show", states[0].case_id).out
+
+
+def test_a_case_whose_states_were_compacted_is_found_by_its_result(command: CommandLine) -> None:
+    *_, last = grown("triage", "billing", "kb", "reply")
+    command.produce(state_record(last), result_record(last.event))
+    [told] = command("case", "show", last.case_id, "--json").lines
+    assert (told["status"], told["state"], len(told["results"])) == ("completed", None, 1)
+
+
+def test_an_unknown_case_is_one_line(command: CommandLine) -> None:
+    ran = command("case", "show", "nobody")
+    assert ran.code == 3
+    assert ran.err.startswith("error: no case nobody is known here")
+
+
+def test_open_cases_are_listed_the_oldest_first(command: CommandLine) -> None:
+    old, young, done = (grown(event_id=name)[0] for name in ("old", "young", "done"))
+    closed = grown("triage", "billing", "kb", "reply", event_id="done")[-1]
+    young = young.model_copy(update={"opened": NOW + 5})
+    command.produce(*map(state_record, (young, done, old, closed)))
+    told = command("case", "list", "--json").lines
+    assert [each["event"]["id"] for each in told] == ["old", "young"]
+    assert told[0]["waiting_for"] == ["triage"]
+    assert "2 open, the oldest 1 shown" in command("case", "list", "--limit", "1").out
+
+
+def test_without_topics_it_says_what_to_do() -> None:
+    ran = CommandLine()("case", "list")
+    assert ran.code == 3
+    assert "there is no topic cw.cases  hint: caseworks topics create" in ran.err
