@@ -6,12 +6,23 @@ with the memory broker and a clock of their own.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from threading import Event
 from time import monotonic, time
 from typing import Any
 
+from agents.agent import Agent
+from agents.executor import EventLoopThread, ThreadedExecutor
+from agents.job import Desk
+from agents.limits.dependencies import Dependencies
+from agents.mind.model import make_model
+from agents.services import Services, Threads, WorkLimits
+from agents.stack import handler_of
+from agents.threads import DaemonThreads
+from agents.worker import WorkerConfig, worker_loop
 from caseworks.app import App
 from caseworks.loading import load_app
 from caseworks.topics import check_topics, ensure_topics
@@ -21,9 +32,9 @@ from coordinator.orchestrator import Orchestrator
 from coordinator.transactional import LoopLimits, TransactionalLoop
 from coordinator.turn import Processor, Turn
 from events import metrics
-from events.broker import Broker, ConsumerSpec
-from events.dispatch import Clock, Handles
-from events.errors import SetupError
+from events.broker import Broker, ConsumerSpec, Producer
+from events.dispatch import Clock, Executor, Handles
+from events.errors import DeclarationError, SetupError
 from events.logs import get_logger
 from events.loop import Loop
 from events.settings import Settings
@@ -36,6 +47,8 @@ JOIN_S = 10.0
 """After this a loop without partitions counts as ready: others have them all."""
 JOIN_MARGIN_S = 5.0
 STUCK_S = 60.0
+GC_THRESHOLD = (50_000, 20, 50)
+"""Batches make many short-lived objects and no cycles: collecting less often saves a fifth."""
 
 _log = get_logger("caseworks.loop")
 
@@ -75,6 +88,20 @@ class System:
         """Run a coordinator's loops until *stop*; returns the process's exit code."""
         return self._run(self.coordinator(), stop)
 
+    def run_worker(self, agents: Sequence[str], stop: Event) -> int:
+        """Run these agents' loops until *stop*; returns the process's exit code.
+
+        Raises `DeclarationError` for an agent that the app does not have.
+        """
+        host = EventLoopThread()
+        with closing(self.broker.producer()) as producer:
+            services = self.services(producer, DaemonThreads())
+            actors = self.workers(agents, services, lambda desk: ThreadedExecutor(desk, host))
+            code = self._run(actors, stop)
+            host.close()
+            producer.flush(self.settings.drain_timeout_s)
+        return code
+
     def ready(self) -> tuple[bool, str]:
         """Whether every loop of this process runs and has its partitions, and if not, why."""
         if not self.drivers:
@@ -90,6 +117,8 @@ class System:
         return True, "ready"
 
     def _run(self, actors: Sequence[Actor], stop: Event) -> int:
+        gc.freeze()  # what is loaded by now stays: no collection needs to look at it again
+        gc.set_threshold(*GC_THRESHOLD)
         for actor in actors:
             self.drivers.append(
                 ThreadDriver(
@@ -136,6 +165,61 @@ class System:
             self._transactional("orchestrator", settings.topics.inbox, orchestrator),
         )
 
+    def services(self, producer: Producer, threads: Threads) -> Services:
+        """What the agents of one process share."""
+        settings = self.settings
+        return Services(
+            producer=producer,
+            now=self.clock,
+            dependencies=Dependencies(clock=self.clock, telemetry=self.telemetry),
+            threads=threads,
+            worker=f"{settings.namespace}-worker-{settings.instance}",
+            namespace=settings.namespace,
+            model=make_model(settings),
+            telemetry=self.telemetry,
+            limits=WorkLimits(output_bytes_max=settings.output_bytes_max),
+        )
+
+    def workers(
+        self, names: Sequence[str], services: Services, executor: Callable[[Desk], Executor]
+    ) -> tuple[Actor, ...]:
+        """One loop per agent. Raises `DeclarationError` for one that the app does not have."""
+        return tuple(self._worker(self._agent(name), services, executor) for name in names)
+
+    def _agent(self, name: str) -> Agent:
+        agent = self.app.agents.get(name)
+        if agent is None:
+            known = ", ".join(sorted(self.app.agents))
+            raise DeclarationError(f"no agent {name!r} in app {self.app.name!r} (known: {known})")
+        return agent
+
+    def _worker(
+        self, agent: Agent, services: Services, executor: Callable[[Desk], Executor]
+    ) -> Actor:
+        settings, topics = self.settings, self.settings.topics
+        name = f"{settings.namespace}-worker-{agent.name}-{settings.instance}"
+        spec = ConsumerSpec(
+            group=topics.workers_group(agent.name),
+            topics=(topics.tasks(agent.name), topics.tasks(agent.name, "urgent")),
+            instance=name,
+            session_timeout_s=settings.session_timeout_s,
+        )
+        config = WorkerConfig.of(agent.spec, settings)
+        desk = Desk(agent, services, handler_of())
+
+        def handles() -> Handles:
+            return Handles(
+                broker=self.broker,
+                clock=self.clock,
+                consumer=self.broker.consumer(spec),
+                executor=executor(desk),
+                note=self.listen,
+            )
+
+        return Actor(
+            name=name, loop=lambda: worker_loop(config), handles=handles, wants_revoking=True
+        )
+
     def _transactional(self, loop: str, topic: str, processor: Callable[[], Processor]) -> Actor:
         settings, name = self.settings, self._name(loop)
         limits = LoopLimits(batch_max=settings.batch_max, take_timeout_s=settings.take_timeout_s)
@@ -171,6 +255,8 @@ class System:
         loop = str(fields.get("loop", ""))
         if name == "committed":
             self._committed(loop, fields["turn"])
+        elif name == "in_flight":
+            self.telemetry.set("caseworks_in_flight", fields["in_flight"], agent=fields["agent"])
         elif name in ("aborted", "fenced", "retried"):
             self.telemetry.count("caseworks_transactions_total", loop=loop, end=name)
             _log.warning(name, **{key: str(value) for key, value in fields.items()})
