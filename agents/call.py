@@ -1,0 +1,32 @@
+"""The one handler type: everything around an agent takes a `Call` and gives a `Verdict`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from agents.agent import Agent
+from agents.context import Context
+from agents.outcomes import Verdict
+from agents.services import Services
+from schemas.task import Task
+from schemas.usage import NOTHING, Usage
+
+
+@dataclass(slots=True)
+class Call:
+    """One attempt on its way through the wrappers."""
+
+    agent: Agent
+    task: Task
+    context: Context
+    services: Services
+    arguments: list[Any] = field(default_factory=list)
+    """What the function is called with; put there by `wrappers.checked_input`."""
+    usage: Usage = NOTHING
+    """What the attempt cost; put there by `wrappers.metered`."""
+
+
+Handler = Callable[[Call], Awaitable[Verdict]]
+Wrapper = Callable[[Handler], Handler]

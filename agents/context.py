@@ -1,0 +1,191 @@
+"""What an agent may ask of the world around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from functools import cached_property
+
+import structlog
+
+from agents.limits.budget import Meter, tightest
+from agents.limits.iterations import Iterations, Trace
+from agents.mind.mind import Mind
+from agents.services import Services
+from events.broker import Message
+from events.envelope import record_of, travelling_from
+from events.errors import DeclarationError, RetriableError
+from events.logs import get_logger, trace_id_of
+from schemas.agent import AgentSpec
+from schemas.outcome import Progress
+from schemas.task import Task
+from schemas.usage import NOTHING, Usage
+
+_log = get_logger("caseworks.agent")
+
+
+class Context:
+    """One attempt, as its agent sees it. Made by the worker; valid until the attempt ends.
+
+    Args:
+        task: The task of this attempt.
+        spec: The agent that runs it.
+        services: What the process shares.
+        clock: Monotonic seconds; those of the event loop.
+        run_until: When the attempt is out of time, on that clock.
+        message: The record of the task; what travels along the case is read from its headers.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        spec: AgentSpec,
+        services: Services,
+        *,
+        clock: Callable[[], float],
+        run_until: float,
+        message: Message | None = None,
+    ) -> None:
+        self._task = task
+        self._spec = spec
+        self._services = services
+        self._clock = clock
+        self._message = message
+        self._reports = 0
+        self.run_until = run_until
+
+    @property
+    def case_id(self) -> str:
+        """The case that this attempt is for."""
+        return self._task.case_id
+
+    @property
+    def task_id(self) -> str:
+        """Names the task across attempts and agents: use it as an idempotency key."""
+        return self._task.task_id
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt this is, from 1."""
+        return self._task.attempt
+
+    @property
+    def agent(self) -> str:
+        """The agent's name."""
+        return self._spec.name
+
+    @property
+    def tenant(self) -> str | None:
+        """The tenant of the case's event."""
+        return self._task.event.tenant
+
+    @property
+    def deadline(self) -> datetime:
+        """When the step is given up, this attempt or another."""
+        return self._task.deadline
+
+    @property
+    def time_left_s(self) -> float:
+        """Run time left of this attempt, in seconds; negative when it is over."""
+        return self.run_until - self._clock()
+
+    @cached_property
+    def log(self) -> structlog.stdlib.BoundLogger:
+        """A logger whose lines carry case, trace, task and agent."""
+        return _log.bind(
+            case_id=self.case_id,
+            trace_id=trace_id_of(self._task.event.traceparent),
+            task_id=self.task_id,
+            attempt=self.attempt,
+            agent=self.agent,
+        )
+
+    @cached_property
+    def budget(self) -> Meter:
+        """What may be spent and what was; the smaller of the task's and the agent's limits."""
+        return Meter(tightest(self._task.budget, self._spec.budget))
+
+    @cached_property
+    def trace(self) -> Trace:
+        """The last things done, told when a limit stops the attempt."""
+        return Trace()
+
+    @cached_property
+    def _iterations(self) -> Iterations:
+        of_task = self._task.budget.iterations
+        limit = self._spec.iterations_max
+        return Iterations(limit if of_task is None else min(limit, of_task), self.trace)
+
+    @property
+    def usage(self) -> Usage:
+        """What was spent so far."""
+        known = self.__dict__
+        spent = known["budget"].spent if "budget" in known else NOTHING
+        if "_iterations" in known:
+            spent = spent + Usage(iterations=known["_iterations"].made)
+        return spent
+
+    def iteration(self, note: str = "") -> int:
+        """Begin a turn of a loop; returns its number from 1.
+
+        Raises `HaltedError` beyond the agent's `iterations_max` or the task's budget.
+        """
+        return self._iterations.next(note)
+
+    def call(self, dependency: str) -> AbstractAsyncContextManager[None]:
+        """Guard calls to an outside thing by its breaker and bulkhead.
+
+        Example: `async with ctx.call("crm"): customer = await crm.get(id)`
+
+        Raises `DependencyOpenError` (the worker answers `deferred`), and `DeclarationError` for
+        one that the agent did not declare in `calls`.
+        """
+        if dependency not in self._spec.calls:
+            raise DeclarationError(
+                f"agent {self.agent!r} calls {dependency!r}, which it did not declare",
+                hint=f"@app.agent(calls=[{dependency!r}])",
+            )
+        return self._services.dependencies.call(dependency, lambda: self.time_left_s <= 0)
+
+    @cached_property
+    def model(self) -> Mind:
+        """The language model, within this attempt's time and budget."""
+        return Mind(self, self._services)
+
+    async def progress(self, message: str = "", fraction: float | None = None) -> None:
+        """Say that work goes on: re-arms the step's backstop and shows in the case's timeline.
+
+        `fraction` is between 0 and 1. Reports beyond the limit of an attempt, or while the
+        producer's queue is full, are logged and not sent.
+        """
+        self._reports += 1
+        self.trace.add(f"progress: {message}")
+        limit = self._services.limits.progress_max
+        if self._reports > limit:
+            if self._reports == limit + 1:
+                self.log.warning("progress_silenced", limit=limit)
+            return
+        progress = Progress(
+            task_id=self.task_id,
+            case_id=self.case_id,
+            agent=self.agent,
+            attempt=self.attempt,
+            message=message,
+            fraction=fraction,
+        )
+        record = record_of(
+            progress,
+            Progress.ce_type,
+            topic=self._task.reply_to.topic,
+            partition=self._task.reply_to.partition,
+            key=self.case_id,
+            ce_id=f"{self.task_id}:{self.attempt}:progress:{self._reports}",
+            source=self._services.source,
+            now=self._services.now(),
+            travelling=travelling_from(self._message) if self._message else (),
+        )
+        try:
+            self._services.producer.produce(record)
+        except RetriableError as error:
+            self.log.warning("progress_not_sent", error=str(error))

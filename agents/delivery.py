@@ -1,0 +1,75 @@
+"""Producing what answers a job, until the broker has acknowledged all of it.
+
+A failed delivery is produced again, with bounded back-off, for as long as the job is wanted: its
+offset stays unfinished meanwhile (I2).
+"""
+
+from __future__ import annotations
+
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from events.broker import Producer, Record
+from events.errors import BrokerError
+from events.logs import get_logger
+
+BACKOFF_S_MIN = 0.05
+BACKOFF_S_MAX = 5.0
+
+_log = get_logger("caseworks.worker")
+
+
+class Parcel:
+    """The records that answer one job. `acknowledged` is called once, on any thread."""
+
+    __slots__ = ("_acknowledged", "_acks", "_loop", "_producer", "records", "wanted")
+
+    def __init__(
+        self,
+        records: Sequence[Record],
+        producer: Producer,
+        loop: AbstractEventLoop,
+        acknowledged: Callable[[], None],
+    ) -> None:
+        self.records = records
+        self.wanted = True
+        """Set to false, it is not produced again."""
+        self._producer = producer
+        self._loop = loop
+        self._acknowledged = acknowledged
+        self._acks: list[None] = []
+
+    def send(self) -> None:
+        """Produce everything; does not wait. Thread-safe."""
+        for record in self.records:
+            self._produce(record, BACKOFF_S_MIN)
+
+    def _produce(self, record: Record, backoff_s: float) -> None:
+        if not self.wanted:
+            return
+
+        def reported(error: Exception | None) -> None:
+            if error is None:
+                self._ack()
+            else:
+                self._again(record, backoff_s, error)
+
+        try:
+            self._producer.produce(record, reported)
+        except BrokerError as error:
+            self._again(record, backoff_s, error)
+
+    def _ack(self) -> None:
+        # Reports may come on two threads at once; appending is atomic, adding is not.
+        self._acks.append(None)
+        if len(self._acks) == len(self.records):
+            self._acknowledged()
+
+    def _again(self, record: Record, backoff_s: float, error: Exception) -> None:
+        _log.warning("delivery_failed", topic=record.topic, error=str(error), again_in_s=backoff_s)
+        later = min(backoff_s * 2, BACKOFF_S_MAX)
+        with suppress(RuntimeError):  # the loop is closed: the process ends
+            self._loop.call_soon_threadsafe(
+                self._loop.call_later, backoff_s, self._produce, record, later
+            )

@@ -1,0 +1,3 @@
+"""Bounds: breaker and bulkhead per dependency, budget, iterations."""
+
+from __future__ import annotations

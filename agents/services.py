@@ -1,0 +1,61 @@
+"""What the agents of one process share; made by the composition root."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from agents.limits.dependencies import Dependencies
+from agents.mind.port import NO_MODEL, ModelPort
+from events import metrics
+from events.broker import Producer
+
+
+class Threads(Protocol):
+    """Runs what blocks."""
+
+    stuck: int
+    """Calls that were given up and still run."""
+
+    def run(self, work: Callable[[], Any]) -> Awaitable[Any]:
+        """Run it in a thread of its own; to be called on the event loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkLimits:
+    """The bounds of every attempt, and of what attempts leave behind."""
+
+    output_bytes_max: int = 262_144
+    outcome_bytes_max: int = 900_000
+    """An outcome above it goes without the bytes of its task."""
+    grace_s: float = 2.0
+    """How long a cancelled agent may take to end before it is given up."""
+    abandoned_max: int = 32
+    """Runs and threads that were given up and still run; beyond it the process restarts."""
+    progress_max: int = 100
+    """Progress reports of one attempt."""
+    repairs_max: int = 2
+    """How often a model is shown what is wrong with its answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The outside of an agent's attempt."""
+
+    producer: Producer
+    now: Callable[[], float]
+    """Seconds since the epoch."""
+    dependencies: Dependencies
+    threads: Threads
+    worker: str = "worker"
+    """Name of this process, in every outcome."""
+    namespace: str = "cw"
+    model: ModelPort = NO_MODEL
+    telemetry: metrics.Telemetry = metrics.NULL
+    limits: WorkLimits = field(default_factory=WorkLimits)
+
+    @property
+    def source(self) -> str:
+        """The `ce_source` of what this process writes."""
+        return f"caseworks/{self.namespace}/{self.worker}"

@@ -1,0 +1,42 @@
+"""Exceptions become verdicts here and nowhere else; the table is `outcomes.verdict_of`."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from agents.call import Call, Handler
+from agents.outcomes import Failed, Halted, Verdict, verdict_of
+
+
+def translated(inner: Handler) -> Handler:
+    """Answer every exception of the agent with a verdict; `sys.exit()` included.
+
+    Only a cancellation by the worker goes through.
+    """
+
+    async def handle(call: Call) -> Verdict:
+        try:
+            return await inner(call)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            return verdict_of(error)
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - any agent's
+            return _told(call, verdict_of(error), error)
+
+    return handle
+
+
+def _told(call: Call, verdict: Verdict, error: BaseException) -> Verdict:
+    log = call.context.log
+    match verdict:
+        case Halted(trace=()):
+            log.warning("attempt_halted", kind=verdict.kind, error=verdict.message)
+            return replace(verdict, trace=call.context.trace.lines())
+        case Failed(kind="exception"):
+            log.error("attempt_raised", error=verdict.message, exc_info=error)
+        case _:
+            log.info("attempt_ended", verdict=type(verdict).__name__.lower(), error=str(verdict))
+    return verdict
