@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from caseworks.cli.base import DEFAULT_APP, AppOption, app_of, settings_of
-from caseworks.cli.output import console, note, say, write_table
+from caseworks.cli.output import console, note, plain, say, write_table
 
 if TYPE_CHECKING:
     from caseworks.app import App
@@ -75,10 +75,25 @@ def _on_stage(target: str, app: App, material: Material, settings: Settings) -> 
         stage = Stage(app, settings, cast, progress=steps.progress, listener=_tell)
         with stage:
             steps.progress(f"starting {1 + len(app.agents)} processes", 0.0)
-            stage.wait_ready()
+            with _last_words(settings.data_dir):
+                stage.wait_ready()
             steps.close()
             with closing(Play(stage)) as play:
                 return _play(stage, play, material, list(app.agents))
+
+
+@contextmanager
+def _last_words(folder: Path) -> Iterator[None]:
+    """When the processes do not start, tell what they said: their logs go with the folder."""
+    from events.errors import SetupError
+
+    try:
+        yield
+    except SetupError:
+        for log in sorted(folder.glob("*-*.log")):
+            for line in log.read_text(encoding="utf-8", errors="replace").splitlines()[-3:]:
+                note(f"{log.stem}: {plain(line)}")
+        raise
 
 
 def _play(stage: Stage, play: Play, material: Material, agents: Sequence[str]) -> dict[str, Any]:

@@ -59,12 +59,15 @@ def publish(
         events = [_event({**given, "type": type, "data": _json(text, "the data")}, "the event")]
     if wait and len(events) != 1:
         raise typer.BadParameter(f"--wait follows one event, not {len(events)}", context)
-    deps = deps_of(context)
-    broker = deps.connect(settings)
+    broker = deps_of(context).connect(settings)
+    _need_topics(broker, settings)
     if not wait:
         _send(broker, settings, events, as_json=as_json)
         return
-    raise typer.Exit(_follow(broker, settings, events[0], timeout_s, as_json=as_json))
+    known = _known(broker, settings, events[0], as_json=as_json) if id else None
+    if known is None:
+        known = _follow(broker, settings, events[0], timeout_s, as_json=as_json)
+    raise typer.Exit(known)
 
 
 def results(
@@ -135,6 +138,13 @@ def _json(text: str, place: str) -> Any:
         ) from None
 
 
+def _need_topics(broker: Broker, settings: Settings) -> None:
+    """Ask before sending: the client would wait long for a topic that is not there."""
+    from caseworks.scan import partition_counts, partitions_of
+
+    partitions_of(partition_counts(broker), [settings.topics.events, settings.topics.cases])
+
+
 def _send(broker: Broker, settings: Settings, events: list[Event], *, as_json: bool) -> None:
     from contextlib import closing
 
@@ -154,6 +164,18 @@ def _send(broker: Broker, settings: Settings, events: list[Event], *, as_json: b
 
 
 # --- following one case
+
+
+def _known(broker: Broker, settings: Settings, event: Event, *, as_json: bool) -> int | None:
+    """The exit code if an event of this name was answered before: no second answer will come."""
+    from caseworks.casebook import find
+
+    found = find(broker, settings, event.case_id)
+    if found is None or not found.results:
+        return None
+    note(f"this event was answered before: case {event.case_id}")
+    _show_answer(found.results[-1], as_json=as_json)
+    return 1 if found.status in BAD else 0
 
 
 def _follow(
@@ -181,12 +203,11 @@ def _follow(
 
 def _tail(broker: Broker, settings: Settings, reader: Any, event: Event) -> Any:
     """The few partitions on which something about this event can appear."""
-    from caseworks.scan import Tail, partition_counts, partitions_of, results_topics
+    from caseworks.scan import Tail, partition_counts, results_topics
     from events.broker import TopicPartition
     from events.partitioner import partition_of
 
     counts, topics = partition_counts(broker), settings.topics
-    partitions_of(counts, [topics.events, topics.cases])  # the topics must be there
     keys = {topics.cases: event.case_id, topics.dlq(topics.events): event.subject or event.id}
     keys |= dict.fromkeys(results_topics(counts, topics), event.subject or event.id)
     return Tail.at_end(

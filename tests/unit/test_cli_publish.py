@@ -222,3 +222,18 @@ def test_what_is_no_result_is_skipped_and_told(command: CommandLine) -> None:
     ran = command("results")
     assert ran.code == 0
     assert "skipped cw.results.ticket" in ran.err
+
+
+def test_an_event_that_was_answered_before_is_not_waited_for(command: CommandLine) -> None:
+    event = new_event("ticket.created", {}, id="e1", source="caseworks/cli")
+    command.produce(result_record(event, output="yes"))
+    ran = command("publish", "ticket.created", "{}", "--id", "e1", "--wait")
+    assert ran.code == 0
+    assert "answered before" in ran.err
+    assert ran.out.endswith('ticket.completed (completed)\n"yes"\n')
+
+
+def test_nothing_is_published_where_the_topics_are_missing() -> None:
+    ran = CommandLine()("publish", "a.b", "{}")
+    assert ran.code == 3
+    assert "there is no topic cw.events  hint: caseworks topics create" in ran.err
