@@ -60,8 +60,9 @@ class Crew:
         self._loop = loop
         self._on_settled = on_settled
         self._settled: deque[Settled] = deque()
-        self._working: set[Run] = set()
-        self._sent: set[Run] = set()
+        # Dictionaries for their order: what happens here must not depend on addresses.
+        self._working: dict[Run, None] = {}
+        self._sent: dict[Run, None] = {}
         self._sweeping = self._polling = False
 
     @property
@@ -79,7 +80,7 @@ class Crew:
         now = self.desk.services.now()
         for job in jobs:
             run = Run(job.message, now)
-            self._working.add(run)
+            self._working[run] = None
             run.task = self._loop.create_task(self._work(run))
         if not self._sweeping:
             self._sweeping = True
@@ -89,7 +90,7 @@ class Crew:
         """Forget the jobs of these partitions (`None`: all) and cancel those that run."""
         for run in list(self._sent):
             if partitions is None or run.message.source in partitions:
-                self._sent.discard(run)
+                self._sent.pop(run, None)
                 if run.parcel is not None:
                     run.parcel.wanted = False
         until = self._loop.time() + self.desk.services.limits.grace_s
@@ -124,7 +125,7 @@ class Crew:
 
     def give_up(self, run: Run, why: str) -> None:
         """Answer for a run that does not end. Thread-safe."""
-        self._working.discard(run)
+        self._working.pop(run, None)
         if run.wanted and run.call is not None:
             run.wanted = False
             run.call.usage = run.call.context.usage
@@ -139,7 +140,7 @@ class Crew:
         try:
             records = await run_job(self.desk, run.message, opened)
         finally:
-            self._working.discard(run)
+            self._working.pop(run, None)
         if run.wanted:
             self._send(run, records)
             if not self._polling:
@@ -148,13 +149,13 @@ class Crew:
 
     def _send(self, run: Run, records: tuple[Record, ...]) -> None:
         def acknowledged() -> None:
-            self._sent.discard(run)
+            self._sent.pop(run, None)
             run.parcel = None  # a circle less for the garbage collector, in every task
             message = run.message
             self._settled.append(Settled(message.source, message.offset, message.epoch))
             self._on_settled()
 
-        self._sent.add(run)
+        self._sent[run] = None
         parcel = Parcel(records, self.desk.services.producer, self._loop, acknowledged)
         run.parcel = parcel
         parcel.send()
@@ -191,7 +192,7 @@ class Crew:
             self._loop.call_later(POLL_S, self._poll)
 
     def _forget(self, run: Run, _: object) -> None:
-        self._working.discard(run)
+        self._working.pop(run, None)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self.abandoned -= 1
