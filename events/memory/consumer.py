@@ -250,7 +250,7 @@ class MemoryConsumer:
             refusal = self._group.refusal(self.group_metadata(), transactional=False)
             if refusal is not None:
                 raise FencedError(f"{self.spec.group} refuses the commit: {refusal}")
-            if self._cluster.dice.strikes("retriable", self._link.name):
+            if self._link.strikes("retriable"):
                 raise RetriableError(f"{self.spec.group}: the commit timed out")
             self._group.offsets.write(positions)
 

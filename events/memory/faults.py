@@ -48,6 +48,8 @@ class Faults:
     """A take returns at most three messages."""
     split_take: float = 0.0
     """Other actors act between a take's first message and the rest."""
+    patient_take: float = 0.0
+    """A take that lost all its partitions goes on waiting for new ones before it returns."""
     slow_delivery: float = 0.0
     """A plain producer's record is still on its way when the call returns."""
     fired_max: int = 12
@@ -65,18 +67,19 @@ class Faults:
 KINDS = tuple(field.name for field in fields(Faults) if field.name != "fired_max")
 QUIET = Faults()
 HARSH = Faults(
-    kill=0.004,
-    stop=0.003,
-    rebalance=0.004,
-    lost_partitions=0.003,
-    retriable=0.01,
-    commit_timeout=0.03,
-    abort_commit=0.03,
-    abort_offsets=0.02,
-    lost_delivery=0.01,
+    kill=0.015,
+    stop=0.015,
+    rebalance=0.01,
+    lost_partitions=0.01,
+    retriable=0.03,
+    commit_timeout=0.08,
+    abort_commit=0.05,
+    abort_offsets=0.03,
+    lost_delivery=0.03,
     late_marker=0.5,
     short_take=0.5,
     split_take=0.3,
+    patient_take=0.5,
     slow_delivery=0.5,
 )
 """All of it, at rates that hit a run of some hundred operations several times."""

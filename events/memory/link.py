@@ -41,6 +41,8 @@ class Link:
         self.cluster = cluster
         self.name = name
         self.alive = True
+        self.spared = False
+        """No faults strike its calls."""
         self.silent_since: float | None = None
         self.members: dict[Member, Group] = {}
         self.ids: dict[str, None] = {}
@@ -52,6 +54,10 @@ class Link:
         if not self.alive:
             raise FatalBrokerError(f"{self.name} was killed and cannot act any more")
         self.cluster.tick()
+
+    def strikes(self, kind: str) -> bool:
+        """Whether this fault happens to the call."""
+        return not self.spared and self.cluster.dice.strikes(kind, self.name)
 
     def cut(self) -> None:
         """Kill: no call comes through any more, and nobody heartbeats."""

@@ -75,7 +75,7 @@ class MemoryTransactionalProducer:
             self._maybe_retry()
             group = self._cluster.group(metadata.group)
             refusal = group.refusal(metadata, transactional=True)
-            if refusal is None and self._cluster.dice.strikes("abort_offsets", self._link.name):
+            if refusal is None and self._link.strikes("abort_offsets"):
                 refusal = "the coordinator says so"
             if refusal is not None:
                 self._fail(f"{metadata.group} refuses the positions: {refusal}")
@@ -87,19 +87,18 @@ class MemoryTransactionalProducer:
         with self._cluster.lock:
             self._enter("commit", "open", "committing", "committed")
             self._check_epoch()
-            dice, where = self._cluster.dice, self._link.name
             if self._state == "committed":
                 self._state = "ready"
                 return
-            if dice.strikes("retriable", where):
+            if self._link.strikes("retriable"):
                 self._state = "committing"
                 raise RetriableError(f"{self.transactional_id}: the commit timed out")
-            if dice.strikes("abort_commit", where):
+            if self._link.strikes("abort_commit"):
                 self._fail("the coordinator refused the commit")
             if self._current is not None:
                 self._cluster.decide(self._current, commit=True)
                 self._current = None
-            if dice.strikes("commit_timeout", where):
+            if self._link.strikes("commit_timeout"):
                 self._state = "committed"
                 raise RetriableError(f"{self.transactional_id}: the commit timed out")
             self._state = "ready"
@@ -159,7 +158,7 @@ class MemoryTransactionalProducer:
         raise AbortableError(f"{self.transactional_id}: {why}")
 
     def _maybe_retry(self) -> None:
-        if self._cluster.dice.strikes("retriable", self._link.name):
+        if self._link.strikes("retriable"):
             raise RetriableError(f"{self.transactional_id}: the broker did not answer in time")
 
 
@@ -240,7 +239,7 @@ class MemoryProducer:
             return FatalBrokerError(f"there is no topic {record.topic}")
         if not log.fits(record):
             return FatalBrokerError(f"a record for {record.topic} is over max.message.bytes")
-        lost = self._cluster.dice.strikes("lost_delivery", self._link.name)
+        lost = self._link.strikes("lost_delivery")
         if not lost or self._cluster.dice.pick(2):
             log.append(record, int(self._cluster.clock() * 1000))
             self._cluster.changed()

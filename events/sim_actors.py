@@ -1,0 +1,391 @@
+"""What the simulation driver steps: lives of processes, their loops, their agents, the network.
+
+An *actor* is a process under a stable name. Each start of it is an `Incarnation`: one connection to
+the broker, one or more loops, at most one event loop for agents. A kill ends all of it at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from math import inf
+from random import Random
+from typing import Protocol
+
+from events import loop as op
+from events.broker import Taken, TopicPartition
+from events.dispatch import Clock, Handles, perform
+from events.errors import CaseworksError, DeclarationError, RetriableError, UnstableError
+from events.memory import Dice, MemoryBroker, MemoryConnection
+from events.memory.consumer import MemoryConsumer
+from events.memory.link import Delivering
+from events.sim_trace import answer_of, text_of
+from events.virtual_loop import VirtualLoop
+
+REST_S = 0.005
+"""How long an actor rests after `RetriableError` and `UnstableError` if nothing else happens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A loop and what it may use, made for one incarnation.
+
+    `wants_revoking`: the loop is told `Revoking` before its partitions go.
+    """
+
+    loop: op.Loop
+    handles: Handles
+    wants_revoking: bool = False
+
+
+class World(Protocol):
+    """What actors see of their driver."""
+
+    now: float
+    dice: Dice
+    tracing: bool
+
+    def tell(self, who: str, text: str) -> None:
+        """Add a line to the trace; only when `tracing`, so that texts are not made in vain."""
+
+    def agents_began(self) -> None:
+        """A process made its event loop."""
+
+
+class Runner(Protocol):
+    """Something that can be stepped."""
+
+    label: str
+    done: bool
+    only_waits: bool
+    """Its waking is a time-out that can come late, not an event that time brings."""
+
+    @property
+    def life(self) -> Incarnation | None:
+        """Whose it is; `None` for the network."""
+
+    def ready(self, now: float) -> bool:
+        """Whether a step may do something now."""
+
+    def wakes_at(self) -> float:
+        """When time alone makes it ready; infinity when time does not."""
+
+    def step(self) -> None:
+        """Do one thing."""
+
+    def half_step(self) -> None:
+        """Do it, and lose the answer."""
+
+    def finish(self) -> None:
+        """It ended in order: free what it holds."""
+
+
+class Incarnation:
+    """One life of an actor: what its boot function builds on.
+
+    Attributes:
+        broker: The cluster, as this process is connected to it; make every port with it.
+        clock: The virtual clock.
+        number: 0 for the first life; kills and exits begin the next.
+    """
+
+    def __init__(
+        self, world: World, broker: MemoryBroker, name: str, number: int, clock: Clock
+    ) -> None:
+        self.name = name
+        self.number = number
+        self.label = f"{name}.{number}"
+        self.broker: MemoryConnection = broker.connect(self.label)
+        self.clock = clock
+        self.world = world
+        self.frozen = False
+        self.activity = 0
+        """Grows with whatever the process does beside its loops: a waiting collect looks again."""
+        self.runners: list[LoopRunner] = []
+        self.stepper: AgentStepper | None = None
+
+    @property
+    def rng(self) -> Random:
+        """The run's source of chance."""
+        return self.world.dice.rng
+
+    @property
+    def event_loop(self) -> VirtualLoop:
+        """The event loop of this process; made when first asked for."""
+        if self.stepper is None:
+            self.stepper = AgentStepper(self, VirtualLoop(self.clock))
+            self.world.agents_began()
+        return self.stepper.event_loop
+
+    def live(self, programs: Sequence[Program]) -> None:
+        """Begin to run these."""
+        several = len(programs) > 1
+        for index, program in enumerate(programs):
+            label = f"{self.label}/{index}" if several else self.label
+            self.runners.append(LoopRunner(self, label, program))
+
+    def all_runners(self) -> list[Runner]:
+        """Loops, then agents."""
+        return [*self.runners, *([self.stepper] if self.stepper is not None else [])]
+
+    def die(self) -> None:
+        """First the broker refuses every call, then loops and agents are dropped."""
+        self.broker.link.cut()
+        for runner in self.runners:
+            runner.drop()
+        if self.stepper is not None:
+            self.stepper.event_loop.abandon()
+
+
+Boot = Callable[[Incarnation], Sequence[Program]]
+
+
+class LoopRunner:
+    """Performs a loop's operations, one a step. Waiting is being parked until something changed."""
+
+    only_waits = True
+
+    def __init__(self, life: Incarnation, label: str, program: Program) -> None:
+        if not isinstance(program.handles.consumer, MemoryConsumer):
+            raise DeclarationError(
+                f"{label} has a consumer of another broker", hint="make it with incarnation.broker"
+            )
+        self.life: Incarnation = life
+        self.label = label
+        self.loop = program.loop
+        self.handles = program.handles
+        self.done = False
+        self._consumer = program.handles.consumer
+        self._wants_revoking = program.wants_revoking
+        self._cluster = life.broker.cluster
+        self._pending: op.Operation | None = None
+        self._assignment: object = None
+        """The last answered one, by identity: the consumer makes a new one with each change."""
+        self._lost: frozenset[TopicPartition] = frozenset()
+        """Not yet told."""
+        self._announced = self._halfway = self._parked = False
+        self._until = -inf
+        """When the pending take or collect has waited long enough."""
+        self._seen = (-1, -1)
+
+    def ready(self, now: float) -> bool:
+        if self.life.frozen:
+            return False
+        if not self._parked or now >= self._until:
+            return True
+        return self._seen != (self._cluster.version, self.life.activity)
+
+    def wakes_at(self) -> float:
+        return self._until if self._parked and not self.life.frozen else inf
+
+    def step(self) -> None:
+        """Raises `StopIteration` when the loop ended, and whatever the loop raises."""
+        self._parked = False
+        match self._pending:
+            case None:
+                self._next(next(self.loop))
+            case op.Take() as take:
+                self._take(take)
+            case op.Collect(timeout_s):
+                self._collect(timeout_s)
+            case operation:
+                self._perform(operation)
+
+    def half_step(self) -> None:
+        """Carry the pending operation out, and lose the answer: the process dies just then."""
+        if self._pending is None or isinstance(self._pending, (op.Take, op.Collect)):
+            return
+        with suppress(CaseworksError):
+            perform(self._pending, self.handles)
+            self._tell(self._pending, " -> (unheard)")
+
+    def drop(self) -> None:
+        """End the loop as a kill does; its `finally` blocks run, but nothing they yield is done."""
+        self.done = True
+        with suppress(Exception):  # dying words of a killed process; nobody hears them
+            self.loop.close()
+
+    def finish(self) -> None:
+        """The loop returned: leave the group, free the clients."""
+        self.done = True
+        with suppress(CaseworksError):  # it has ended; a refused good-bye changes nothing
+            self.handles.close()
+
+    # --- operations
+
+    def _perform(self, operation: op.Operation) -> None:
+        try:
+            answer = perform(operation, self.handles)
+        except CaseworksError as error:
+            self._throw(operation, error)
+        else:
+            self._answer(operation, answer)
+
+    def _take(self, take: op.Take) -> None:
+        self._begin_waiting(take.timeout_s)
+        if self._wants_revoking and not self._announced and (going := self._consumer.leaving()):
+            self._announced = True
+            self._answer(take, op.Revoking(going))
+            return
+        if not self._halfway and self.life.world.dice.weather("split_take"):
+            self._halfway = self._take_first(take)
+            if self._halfway:
+                return
+        self._halfway = self._announced = False
+        try:
+            taken = perform(op.Take(take.n, 0.0), self.handles)
+        except CaseworksError as error:
+            self._throw(take, error)
+            return
+        assert isinstance(taken, Taken)
+        lost = self._lost | taken.lost
+        nothing = taken.assignment is self._assignment and not taken.messages and not lost
+        patient = not taken.assignment and self.life.world.dice.weather("patient_take")
+        if (nothing or patient) and self.life.world.now < self._until:
+            self._lost = lost
+            self._park()
+            return
+        self._lost = frozenset()
+        self._assignment = taken.assignment
+        self._answer(take, Taken(taken.messages, taken.assignment, lost))
+
+    def _take_first(self, take: op.Take) -> bool:
+        try:
+            got = self._consumer.take_first()
+        except CaseworksError:
+            return False  # the whole take says it again
+        if got:
+            self._tell(take, " -> (first)")
+        return got
+
+    def _collect(self, timeout_s: float) -> None:
+        self._begin_waiting(timeout_s)
+        collect = op.Collect(0.0)
+        try:
+            settled = perform(collect, self.handles)
+        except CaseworksError as error:
+            self._throw(collect, error)
+        else:
+            if not settled and self.life.world.now < self._until:
+                self._park()
+            else:
+                self._answer(collect, settled)
+
+    # --- answers
+
+    def _tell(self, operation: op.Operation, end: str) -> None:
+        if self.life.world.tracing:
+            self.life.world.tell(self.label, text_of(operation) + end)
+
+    def _begin_waiting(self, timeout_s: float) -> None:
+        if self._until == -inf:
+            self._until = self.life.world.now + timeout_s
+
+    def _answer(self, operation: op.Operation, answer: op.Answer) -> None:
+        if self.life.world.tracing:
+            self._tell(operation, answer_of(answer))
+        self._next(self.loop.send(answer))
+
+    def _throw(self, operation: op.Operation, error: CaseworksError) -> None:
+        self._tell(operation, f" -> {type(error).__name__}: {error}")
+        self._next(self.loop.throw(error))
+        if isinstance(error, (RetriableError, UnstableError)) and not self._waits():
+            self._until = self.life.world.now + REST_S
+            self._park()
+
+    def _next(self, operation: op.Operation) -> None:
+        self._pending = operation
+        self._until = -inf
+
+    def _waits(self) -> bool:
+        return isinstance(self._pending, (op.Take, op.Collect))
+
+    def _park(self) -> None:
+        self._parked = True
+        self._seen = (self._cluster.version, self.life.activity)
+
+
+class AgentStepper:
+    """Runs the coroutines of a process, one callback a step."""
+
+    only_waits = False
+    done = False
+
+    def __init__(self, life: Incarnation, event_loop: VirtualLoop) -> None:
+        self.life: Incarnation = life
+        self.label = f"{life.label}/agents"
+        self.event_loop = event_loop
+
+    def ready(self, now: float) -> bool:
+        return not self.life.frozen and self.event_loop.has_ready
+
+    def wakes_at(self) -> float:
+        due = self.event_loop.next_timer()
+        return inf if due is None or self.life.frozen else due
+
+    def step(self) -> None:
+        """Raises `DeclarationError` for an exception that no coroutine handled."""
+        self.event_loop.run_ready(1)
+        self.life.activity += 1
+        if self.event_loop.errors:
+            context = self.event_loop.errors.pop()
+            raise DeclarationError(
+                f"{self.life.label}: {context.get('message')}: {context.get('exception')!r}"
+            )
+
+    def half_step(self) -> None:
+        """A callback is done or not; there is no answer to lose."""
+
+    def finish(self) -> None:
+        """It ends with its process."""
+
+
+class Network:
+    """Lets markers, records and delivery reports arrive, in any order that Kafka allows."""
+
+    label = "network"
+    only_waits = False
+    done = False
+    life = None
+
+    def __init__(self, broker: MemoryBroker, lives: Callable[[], Iterable[Incarnation]]) -> None:
+        self._broker = broker
+        self._lives = lives
+
+    def ready(self, now: float) -> bool:
+        return bool(self._broker.cluster.markers) or bool(self._under_way())
+
+    def wakes_at(self) -> float:
+        return inf
+
+    def step(self) -> None:
+        """One marker, one record, or the reports that one process waits for."""
+        markers = self._broker.markers
+        under_way = self._under_way()
+        chosen = self._broker.cluster.dice.pick(len(markers) + len(under_way))
+        if chosen < len(markers):
+            self._broker.write_marker(markers[chosen])
+            return
+        life, producer = under_way[chosen - len(markers)]
+        if producer.sending:
+            producer.deliver()
+            return
+        producer.poll()
+        if life is not None:
+            life.activity += 1
+
+    def half_step(self) -> None:
+        """Nothing dies with it."""
+
+    def finish(self) -> None:
+        """It never ends."""
+
+    def _under_way(self) -> list[tuple[Incarnation | None, Delivering]]:
+        links = [(None, self._broker.link), *((life, life.broker.link) for life in self._lives())]
+        return [
+            (life, producer)
+            for life, link in links
+            for producer in link.producers
+            if producer.sending or (producer.reports and not (life is not None and life.frozen))
+        ]

@@ -1,0 +1,389 @@
+"""The simulation driver: a whole system on one thread, a virtual clock, one seeded `Random`.
+
+    driver = SimDriver(seed=7, faults=HARSH)
+    driver.broker.admin().create(topics)
+    driver.add("coordinator-0", boot)      # boot(incarnation) -> programs
+    run = driver.run(until=lambda: count_results() == 5)
+
+One step is one operation of one actor, chosen at random among those that can go on. Every step is
+a point where its process may be killed, before or after the operation, or stopped and continued.
+When everybody waits, time jumps to the next moment at which something happens. The same seed
+gives the same run, byte for byte, in any process: nothing here depends on hashing or on wall time.
+
+Source of the idea: deterministic simulation as FoundationDB and TigerBeetle practise it.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from itertools import count
+from math import inf
+from random import Random
+from typing import Literal, Self
+
+from events.errors import BrokerError, OperatorError
+from events.memory import QUIET, Dice, Faults, Fired, Limits, MemoryBroker
+from events.sim_actors import Boot, Incarnation, Network, Runner
+
+Outcome = Literal["done", "steps", "time", "stuck", "crashed"]
+"""`done`: `until` became true. `steps`, `time`: a bound was reached before. `stuck`: nothing
+happens any more. `crashed`: a loop or an agent failed with something else than a broker's or an
+operator's error: a bug."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast virtual time runs."""
+
+    step_s: float = 0.002
+    """A step takes a random part of this."""
+    stride_max_s: float = 1.0
+    """While nothing happens, jumps grow up to this: a take may return so much too late."""
+    restart_s: tuple[float, float] = (0.05, 3.0)
+    """Between a process's end and its next life."""
+    stop_s: tuple[float, float] = (0.05, 15.0)
+    """How long a stopped process stands still."""
+    expired: float = 0.6
+    """How often a killed or stopped process loses membership and transaction at once, as if it
+    had been away for longer than their time-outs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What became of a run."""
+
+    seed: int
+    outcome: Outcome
+    steps: int
+    seconds: float
+    """Virtual time that passed."""
+    fired: tuple[Fired, ...]
+    exits: int
+    """Processes that ended by themselves with a broker's or an operator's error."""
+    error: BaseException | None = None
+    """What crashed, when something did."""
+
+    def __str__(self) -> str:
+        """One line for people."""
+        faults = ", ".join(f"{fired.kind}@{fired.where}" for fired in self.fired) or "none"
+        what = f": {self.error!r}" if self.error is not None else ""
+        return (
+            f"seed {self.seed}: {self.outcome} after {self.steps} steps,"
+            f" {self.seconds:.3f} s{what}; faults: {faults}"
+        )
+
+
+@dataclass(slots=True)
+class _Actor:
+    """A process name and its present life."""
+
+    name: str
+    boot: Boot
+    mortal: bool
+    lives: int = 0
+    life: Incarnation | None = None
+
+
+class SimDriver:
+    """Runs actors on one modelled cluster.
+
+    Args:
+        seed: Decides everything that is left to chance.
+        faults: What goes wrong, how often.
+        without: Numbers of faults (`Fired.number`) to leave out: to find the few that matter.
+        limits: The broker's settings.
+        pace: How time passes.
+        tracing: Keep a trace; switched off, a run is faster and otherwise the same.
+        start_s: Where the virtual clock starts.
+    """
+
+    def __init__(  # noqa: PLR0913 - what a run depends on
+        self,
+        seed: int,
+        *,
+        faults: Faults = QUIET,
+        without: Collection[int] = (),
+        limits: Limits | None = None,
+        pace: Pace | None = None,
+        tracing: bool = True,
+        start_s: float = 1_700_000_000.0,
+    ) -> None:
+        self.seed = seed
+        self.dice = Dice(Random(seed), faults, without=without)
+        self.dice.on_fired = self._on_fired
+        self.broker = MemoryBroker(self.clock, dice=self.dice, limits=limits)
+        """The cluster; make topics and clients of the test with it. No fault strikes them."""
+        self.broker.link.spared = True
+        self.now = self.start_s = start_s
+        self.steps = self.exits = 0
+        self.tracing = tracing
+        self.trace: list[str] = []
+        self.pace = pace or Pace()
+        self._actors: dict[str, _Actor] = {}
+        self._network = Network(self.broker, self._lives)
+        self._runners: list[Runner] = [self._network]
+        self._agenda: list[tuple[float, int, str, Callable[[], None]]] = []
+        self._order = count()
+        self._stride_s = 0.0
+        self._quiet_since, self._quiet_max_s = start_s, inf
+        self._last: Runner | None = None
+        # Some runs switch at every step, some let one actor act for long; in some, markers and
+        # deliveries take their time. Runs of one kind only would all miss the same bugs.
+        self._inertia = self.dice.rng.choice((0.0, 0.0, 0.5, 0.9))
+        self._haste = self.dice.rng.choice((1.0, 0.3, 0.03))
+
+    def clock(self) -> float:
+        """Virtual seconds since the epoch."""
+        return self.now
+
+    # --- the system
+
+    def add(self, name: str, boot: Boot, *, mortal: bool = True) -> None:
+        """Add a process. `mortal=False`: no fault strikes it."""
+        actor = self._actors[name] = _Actor(name, boot, mortal)
+        self._begin(actor)
+
+    def after(self, delay_s: float, what: str, action: Callable[[], None]) -> None:
+        """Do something at a later time, for example publish; `what` stands in the trace."""
+        heapq.heappush(self._agenda, (self.now + delay_s, next(self._order), what, action))
+
+    def kill(self, name: str) -> None:
+        """Kill a process now; it is restarted after a while."""
+        self._kill(self._actors[name])
+
+    def close(self) -> None:
+        """Drop every process, so that nothing of this run outlives it."""
+        for life in self._lives():
+            life.die()
+        for actor in self._actors.values():
+            actor.life = None
+        self._enlist()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def calm(self) -> None:
+        """No more faults from now on."""
+        self.dice.calm()
+
+    # --- the run
+
+    def run(
+        self,
+        until: Callable[[], bool] = lambda: False,
+        *,
+        steps_max: int = 20_000,
+        seconds_max: float = inf,
+        quiet_max_s: float = 120.0,
+    ) -> Run:
+        """Go on until `until` is true, or one of the bounds is reached.
+
+        May be called again to go on. `until` is asked whenever the cluster has changed. When
+        nothing changes and no agent acts for `quiet_max_s` of virtual time, the run is stuck:
+        a system that waits for its own timers longer than that needs more.
+        """
+        error: BaseException | None = None
+        self._quiet_max_s, self._quiet_since = quiet_max_s, self.now
+        try:
+            outcome = self._run(until, self.steps + steps_max, self.now + seconds_max)
+        except Exception as crash:  # noqa: BLE001 - the finding of this run; the caller reports it
+            self.tell("driver", f"crashed: {crash!r}")
+            outcome, error = "crashed", crash
+        fired = tuple(self.dice.fired)
+        passed_s = self.now - self.start_s
+        return Run(self.seed, outcome, self.steps, passed_s, fired, self.exits, error)
+
+    def _run(self, until: Callable[[], bool], steps_max: int, now_max: float) -> Outcome:
+        cluster = self.broker.cluster
+        asked_at = -1
+        while True:
+            if cluster.version != asked_at:
+                asked_at = cluster.version
+                self._quiet_since = self.now
+                if until():
+                    return "done"
+            if self.steps >= steps_max:
+                return "steps"
+            if self.now >= now_max:
+                return "time"
+            self._do_due()
+            runner = self._choose()
+            if runner is not None:
+                self._step(runner)
+            elif not self._jump():
+                return "stuck"
+
+    def _choose(self) -> Runner | None:
+        now = self.now
+        last = self._last
+        # Drawn in any case: what a runner is ready for must not shift the stream of chance.
+        stays = self.dice.rng.random() < self._inertia
+        if stays and last is not None and last.ready(now):
+            return last
+        # The network comes first among the runners.
+        able = [runner for runner in self._runners if runner.ready(now)]
+        if not able:
+            return None
+        chosen = able[self.dice.pick(len(able))]
+        if chosen is self._network and self.dice.rng.random() > self._haste:
+            if len(able) == 1:
+                return None  # time passes before anything arrives
+            chosen = able[1 + self.dice.pick(len(able) - 1)]
+        self._last = chosen
+        return chosen
+
+    def _step(self, runner: Runner) -> None:
+        self.steps += 1
+        self.now += self.dice.rng.random() * self.pace.step_s
+        life = runner.life
+        if not runner.only_waits:
+            self._quiet_since = self.now
+        if life is None:
+            runner.step()
+            return
+        actor = self._actors[life.name]
+        if actor.mortal:
+            if self.dice.strikes("kill", runner.label):
+                if self.dice.pick(2):
+                    runner.half_step()
+                self._kill(actor)
+                return
+            if self.dice.strikes("stop", runner.label):
+                self._stop(life)
+                return
+        self._trouble_groups()
+        try:
+            runner.step()
+        except StopIteration:
+            self._ended(actor, life, runner)
+        except (BrokerError, OperatorError) as error:
+            self.tell(runner.label, f"exits: {type(error).__name__}: {error}")
+            self.exits += 1
+            self._kill(actor)
+
+    def _jump(self) -> bool:
+        """Let time pass to the next moment of interest; `False` when there is none.
+
+        What is certain to happen bounds the jump. Time-outs of takes are only waiting: while
+        nothing changes, jumps over them grow.
+        """
+        cluster = self.broker.cluster
+        certain = min(
+            cluster.deadline,
+            self._agenda[0][0] if self._agenda else inf,
+            *(r.wakes_at() for r in self._runners if not r.only_waits),
+        )
+        waiting = min((r.wakes_at() for r in self._runners if r.only_waits), default=inf)
+        target = min(certain, max(waiting, self.now + self._stride_s))
+        if self.now - self._quiet_since > self._quiet_max_s:
+            return False
+        if target == inf:
+            return self._network.ready(self.now)
+        grown = max(2 * self._stride_s, 0.01)
+        self._stride_s = min(grown, self.pace.stride_max_s)
+        self.now = max(self.now, target)
+        with cluster.lock:
+            before = cluster.version
+            cluster.tick()
+            if cluster.version != before:
+                self._stride_s = 0.0
+        return True
+
+    def _do_due(self) -> None:
+        while self._agenda and self._agenda[0][0] <= self.now:
+            _, _, what, action = heapq.heappop(self._agenda)
+            self._stride_s, self._quiet_since = 0.0, self.now
+            if what:
+                self.tell("agenda", what)
+            action()
+
+    # --- lives and deaths
+
+    def _begin(self, actor: _Actor) -> None:
+        life = Incarnation(self, self.broker, actor.name, actor.lives, self.clock)
+        life.broker.link.spared = not actor.mortal
+        actor.lives += 1
+        actor.life = life
+        self.tell(life.label, "begins")
+        life.live(actor.boot(life))
+        self._enlist()
+
+    def _kill(self, actor: _Actor) -> None:
+        life, actor.life = actor.life, None
+        if life is None:
+            return
+        life.die()
+        if self.dice.rng.random() < self.pace.expired:
+            life.broker.link.expire()
+        self._enlist()
+        delay_s = self.dice.between(*self.pace.restart_s)
+        self.after(delay_s, "", lambda: self._begin(actor))
+
+    def _stop(self, life: Incarnation) -> None:
+        life.frozen = True
+        life.broker.link.silence()
+        if self.dice.rng.random() < self.pace.expired:
+            life.broker.link.expire()
+        self.after(self.dice.between(*self.pace.stop_s), "", lambda: self._continue(life))
+
+    def _continue(self, life: Incarnation) -> None:
+        if life.broker.link.alive:
+            self.tell(life.label, "continues")
+            life.frozen = False
+            life.broker.link.resume()
+
+    def _ended(self, actor: _Actor, life: Incarnation, runner: Runner) -> None:
+        """A loop returned: its handles are closed; the process ends with its last loop."""
+        self.tell(runner.label, "ends")
+        runner.finish()
+        if all(loop.done for loop in life.runners):
+            actor.life = None
+            life.die()
+        self._enlist()
+
+    def _trouble_groups(self) -> None:
+        if self.dice.strikes("rebalance", "groups"):
+            groups = [g for g in self.broker.cluster.groups.values() if g.members]
+            if groups:
+                chosen = groups[self.dice.pick(len(groups))]
+                self.tell("groups", f"rebalance {chosen.name}")
+                self.broker.rebalance(chosen.name, rotate=self.dice.pick(2))
+        if self.dice.strikes("lost_partitions", "groups"):
+            members = [
+                (group, member)
+                for life in self._lives()
+                if self._actors[life.name].mortal
+                for member, group in life.broker.link.members.items()
+            ]
+            if members:
+                group, member = members[self.dice.pick(len(members))]
+                self.tell("groups", f"expire {member.id} of {group.name}")
+                with self.broker.cluster.lock:
+                    self.broker.cluster.expire(group, member)
+
+    def _lives(self) -> list[Incarnation]:
+        return [actor.life for actor in self._actors.values() if actor.life is not None]
+
+    def _enlist(self) -> None:
+        loops = (runner for life in self._lives() for runner in life.all_runners())
+        self._runners = [self._network, *(runner for runner in loops if not runner.done)]
+        self._last = None
+
+    # --- the trace
+
+    def tell(self, who: str, text: str) -> None:
+        """Add a line: step, seconds since the start, who, what."""
+        if self.tracing:
+            self.trace.append(f"{self.steps} {self.now - self.start_s:.6f} {who} {text}")
+
+    def agents_began(self) -> None:
+        """A process made its event loop: step that too."""
+        self._enlist()
+
+    def _on_fired(self, fired: Fired) -> None:
+        self.tell(fired.where, f"!! {fired.kind} ({fired.number})")
