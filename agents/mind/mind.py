@@ -8,19 +8,17 @@ after it, also when the answer is of no use.
 from __future__ import annotations
 
 import asyncio
-import json
-from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from decimal import Decimal
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
-
 from agents.limits.budget import BudgetSpentError
-from agents.mind.errors import ModelAnswerError
+from agents.mind.errors import AnswerLostError, ModelAnswerError
 from agents.mind.port import NO_MODEL, Reply, Request, Turn, tokens_in_of, worst_case
-from events.errors import AgentError, TransientError
+from agents.mind.tools import Toolbox
+from agents.mind.turns import explained, opening, read, repair, schema_of, shown
+from events.errors import AgentError
 from schemas.usage import Usage
 
 if TYPE_CHECKING:
@@ -33,14 +31,7 @@ DEPENDENCY = "model"
 """What an agent that asks a model declares in `calls`."""
 ANSWER_TOKENS_MAX = 2048
 ANSWER_TOKENS_MIN = 16
-SHOWN_CHARS_MAX = 2000
 FREE = Decimal(0)
-_MAGIC = {
-    b"\x89PNG": "image/png",
-    b"\xff\xd8\xff": "image/jpeg",
-    b"GIF8": "image/gif",
-    b"RIFF": "image/webp",
-}
 
 
 class Mind:
@@ -72,38 +63,73 @@ class Mind:
         `ModelError`, `HaltedError` (the budget is spent), `DependencyOpenError` and
         `TransientError`.
         """
-        kind: Any = output_type
-        schema = None if output_type is str else _schema(kind)
-        turns = _opening(prompt, system, images, schema)
-        for repair in range(self._services.limits.repairs_max + 1):
-            reply = await self._complete(turns, schema, tokens_max)
-            if output_type is str:
-                return reply.text  # type: ignore[return-value]
-            try:
-                answer: T = _adapter(kind).validate_json(_json_in(reply.text))
-            except ValidationError as error:
-                wrong = _explained(error)
-                self._context.trace.add(f"model answer {repair + 1} does not fit: {wrong}")
-                self._count("invalid")
-                turns = (*turns, *_repair(reply.text, wrong))
-            else:
-                return answer
-        raise ModelAnswerError(f"the model's answer does not fit: {wrong}"[:SHOWN_CHARS_MAX])
+        schema = schema_of(output_type)
+        turns = opening(prompt, system, images, schema)
+        return await self._answer(output_type, turns, self._toolbox(()), tokens_max)
 
-    async def _complete(
-        self, turns: tuple[Turn, ...], schema: dict[str, Any] | None, tokens_max: int
-    ) -> Reply:
+    async def run(
+        self,
+        output_type: type[T],
+        prompt: str,
+        *,
+        tools: Sequence[Callable[..., Any]],
+        system: str | None = None,
+        tokens_max: int = ANSWER_TOKENS_MAX,
+    ) -> T:
+        """Like `ask`, and the model may call *tools* before it answers.
+
+        Tools are typed functions; what their docstrings say is all that the model knows of them.
+        An `async def` must not block; a plain `def` runs in a thread of its own. Each request to
+        the model is an iteration of the attempt.
+
+        Raises what `ask` does; `HaltedError` also when the iterations are spent or the model
+        misuses its tools, `DeclarationError` for a tool that no model can call.
+        """
+        turns = opening(prompt, system, (), schema_of(output_type))
+        return await self._answer(output_type, turns, self._toolbox(tools), tokens_max)
+
+    def _toolbox(self, tools: Sequence[Callable[..., Any]]) -> Toolbox:
+        services = self._services
+        return Toolbox(tools, services.threads, self._context.trace, services.limits.repairs_max)
+
+    async def _answer(
+        self, output_type: type[T], turns: tuple[Turn, ...], tools: Toolbox, tokens_max: int
+    ) -> T:
+        """Let the model call its tools and correct itself until its answer fits."""
+        schema = schema_of(output_type)
+        repairs_left = self._services.limits.repairs_max
+        while True:
+            if tools.specs:
+                self._context.iteration("model")
+            request = Request(turns, tokens_max, self._context.time_left_s, schema, tools.specs)
+            reply = await self._complete(request)
+            if reply.calls:
+                turns = (*turns, *await tools.answered(reply))
+                continue
+            try:
+                return read(output_type, reply)
+            except ValueError as error:
+                wrong = explained(error)
+            self._context.trace.add(f"model answer does not fit: {wrong}")
+            self._count("invalid")
+            if not repairs_left:
+                raise ModelAnswerError(f"the model's answer does not fit: {wrong}")
+            repairs_left -= 1
+            turns = (*turns, *repair(reply.text, wrong))
+
+    async def _complete(self, wanted: Request) -> Reply:
         """One guarded call, counted and settled however it ends."""
         context, model = self._context, self._services.model
         async with context.call(DEPENDENCY):
-            request = Request(
-                turns, self._answer_tokens(turns, tokens_max), context.time_left_s, schema
+            await model.prepare()
+            request = replace(
+                wanted, tokens_max=self._answer_tokens(wanted), timeout_s=context.time_left_s
             )
             estimate = worst_case(model, request)
             # A call that was given up counts as its worst case: nobody knows what it cost.
             spent = Usage(tokens_in=estimate.tokens, usd=estimate.usd or FREE, calls=1)
             context.budget.reserve(estimate)
-            context.trace.add(f"model call: {_shown(turns[-1])}")
+            context.trace.add(f"model call: {shown(request.turns[-1])}")
             try:
                 reply = await model.complete(request)
                 spent = Usage(
@@ -114,7 +140,7 @@ class Mind:
                 )
                 self._count("ok")
             except (AgentError, TimeoutError, asyncio.CancelledError) as error:
-                if isinstance(error, AgentError) and not _gave_up(error):
+                if isinstance(error, AgentError) and not isinstance(error, AnswerLostError):
                     spent = Usage(calls=1)
                 self._count(error.kind if isinstance(error, AgentError) else "timeout")
                 raise
@@ -123,11 +149,11 @@ class Mind:
                 self._spent(spent)
         return reply
 
-    def _answer_tokens(self, turns: tuple[Turn, ...], tokens_max: int) -> int:
+    def _answer_tokens(self, request: Request) -> int:
         left = self._context.budget.tokens_left()
         if left is None:
-            return tokens_max
-        free = min(tokens_max, left - tokens_in_of(turns))
+            return request.tokens_max
+        free = min(request.tokens_max, left - tokens_in_of(request))
         if free < ANSWER_TOKENS_MIN:
             raise BudgetSpentError(f"{left} tokens left, too few for this prompt")
         return free
@@ -141,70 +167,3 @@ class Mind:
         for direction, tokens in (("in", spent.tokens_in), ("out", spent.tokens_out)):
             tell.count("caseworks_model_tokens_total", tokens, model=name, direction=direction)
         tell.count("caseworks_model_usd_total", float(spent.usd), model=name)
-
-
-def _gave_up(error: AgentError) -> bool:
-    return isinstance(error, TransientError) and isinstance(error.__cause__, TimeoutError)
-
-
-@lru_cache(maxsize=256)
-def _adapter(output_type: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(output_type)
-
-
-@lru_cache(maxsize=256)
-def _schema(output_type: Any) -> dict[str, Any]:
-    return _adapter(output_type).json_schema()
-
-
-def _opening(
-    prompt: str, system: str | None, images: Sequence[bytes | str], schema: dict[str, Any] | None
-) -> tuple[Turn, ...]:
-    rules = [system] if system else []
-    if schema is not None:
-        rules.append(
-            "Answer with one JSON value and nothing else. It must fit this JSON Schema:\n"
-            + json.dumps(schema, separators=(",", ":"))
-        )
-    turns: list[Turn] = [{"role": "system", "content": "\n\n".join(rules)}] if rules else []
-    content: Any = prompt
-    if images:
-        shown = [{"type": "image_url", "image_url": {"url": _url(image)}} for image in images]
-        content = [{"type": "text", "text": prompt}, *shown]
-    return (*turns, {"role": "user", "content": content})
-
-
-def _url(image: bytes | str) -> str:
-    if isinstance(image, str):
-        return image
-    kind = next((kind for magic, kind in _MAGIC.items() if image.startswith(magic)), "image/png")
-    return f"data:{kind};base64,{b64encode(image).decode()}"
-
-
-def _json_in(text: str) -> str:
-    """The JSON in an answer: models like to wrap it in a code fence."""
-    plain = text.strip()
-    if plain.startswith("```"):
-        plain = plain.partition("\n")[2].rpartition("```")[0].strip()
-    return plain
-
-
-def _explained(error: ValidationError) -> str:
-    lines = [
-        f"{'.'.join(str(part) for part in each['loc']) or 'the answer'}: {each['msg']}"
-        for each in error.errors(include_url=False, include_input=False)[:10]
-    ]
-    return "; ".join(lines)[:SHOWN_CHARS_MAX]
-
-
-def _repair(answer: str, wrong: str) -> tuple[Turn, Turn]:
-    told = f"That does not fit: {wrong}. Answer again with the corrected JSON value only."
-    return (
-        {"role": "assistant", "content": answer[:SHOWN_CHARS_MAX]},
-        {"role": "user", "content": told},
-    )
-
-
-def _shown(turn: Turn) -> str:
-    content = turn["content"]
-    return content if isinstance(content, str) else str(content[0]["text"])
