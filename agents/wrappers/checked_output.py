@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from agents.call import Call, Handler
 from agents.outcomes import Done, Failed, Verdict, text_of
@@ -36,6 +36,8 @@ def _checked(call: Call, done: Done) -> Done | Failed:
     try:
         value = adapter.validate_python(done.output)
         written = adapter.dump_json(value)
+        if b"null" in written:
+            _refuse_nan(adapter.dump_python(value))
         output = from_json(written, allow_inf_nan=False)
     except ValidationError as error:
         return Failed("invalid_output", explained(error))
@@ -52,6 +54,11 @@ def _checked(call: Call, done: Done) -> Done | Failed:
     ):
         return Failed("invalid_output", f"confidence is {confidence!r}, not between 0 and 1")
     return Done(output, float(confidence))
+
+
+def _refuse_nan(value: Any) -> None:
+    """Raises `ValueError` for NaN and infinity, which pydantic would write as null."""
+    from_json(to_json(value, inf_nan_mode="constants", fallback=str), allow_inf_nan=False)
 
 
 def _confidence_in(value: Any) -> Any:
