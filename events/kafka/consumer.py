@@ -2,7 +2,7 @@
 
 Rebalances are served inside `poll` and `consume` only, so ownership never changes between takes.
 The protocol is eager: each generation takes every partition away and announces itself with an
-assignment. Three rules follow from measurements:
+assignment. Four rules follow from measurements:
 
 - The membership that fences transactions is read *in the assignment callback*. A later read may
   come after a loss that was not served yet; such a membership is blank, and the broker accepts a
@@ -10,6 +10,9 @@ assignment. Three rules follow from measurements:
 - `consume` may serve a revoke in the middle of a batch. Messages of such a partition are dropped.
   Should it also be assigned again within that call, it is held back until the next take, so that
   nothing of the new assignment is dropped with the old.
+- A named member that lost its session while the broker was away may, coming back, be fenced by its
+  own request whose answer it never saw. So a fence soon after a loss is answered by joining anew;
+  any other one means a second process under this name.
 - Resuming does not wake the thread that fetches, which looks again only once a second; seeking
   does. So a partition is resumed first and sought after.
 """
@@ -24,7 +27,13 @@ import confluent_kafka as ck
 from confluent_kafka import KafkaError, KafkaException
 
 from events.broker import ConsumerSpec, Message, RevokeHandler, Taken, TopicPartition
-from events.errors import FatalBrokerError, RetriableError, UnstableError
+from events.errors import (
+    DuplicateNameError,
+    FatalBrokerError,
+    FencedError,
+    RetriableError,
+    UnstableError,
+)
 from events.kafka.config import Config, Trouble, log, nobody
 from events.kafka.errors import (
     ENDS_A_CONSUMER,
@@ -41,6 +50,8 @@ COMMITTED_TIMEOUT_S = 0.1
 SEEK_TIMEOUT_S = 2.0
 SEEK_AGAIN_S = 0.005
 BATCH_MAX = 1_000_000
+FENCED_BY_ITSELF_S = 60.0
+"""How long after a loss a fence may still be one's own."""
 
 
 class KafkaConsumer:
@@ -68,15 +79,10 @@ class KafkaConsumer:
         """Revoked since `consume` began: its batch may hold messages from before."""
         self._held: list[ck.TopicPartition] = []
         self._sought: dict[TopicPartition, int] = {}
+        self._lost_at: float | None = None
         self._closing = False
-        with translated(self._where):
-            self._client = make(config)
-            self._client.subscribe(
-                list(spec.topics),
-                on_assign=self._assigned,
-                on_revoke=self._revoked,
-                on_lost=self._lost_all,
-            )
+        self._make: Callable[[], Any] = lambda: make(config)
+        self._client = self._join()
 
     def take(self, n: int, timeout_s: float) -> Taken:
         if self._held:
@@ -85,8 +91,15 @@ class KafkaConsumer:
         with translated(self._where):
             first = self._client.poll(timeout_s)
             raw = [] if first is None else self._collect(first, n)
+        try:
+            messages = self._converted(raw)
+        except DuplicateNameError:
+            if not self._was_lost_lately():
+                raise
+            self._rejoin()
+            messages = []
         lost, self._lost = frozenset(self._lost), set()
-        return Taken(self._converted(raw), self._owned, lost)
+        return Taken(messages, self._owned, lost)
 
     def on_revoke(self, handler: RevokeHandler) -> None:
         self._handler = handler
@@ -136,8 +149,11 @@ class KafkaConsumer:
             return
         where = f"{self._where}, commit"
         offsets = [ck.TopicPartition(*at, offset) for at, offset in positions.items()]
-        with translated(where):
-            _raise_first(self._client.commit(offsets=offsets, asynchronous=False), where)
+        try:
+            with translated(where):
+                _raise_first(self._client.commit(offsets=offsets, asynchronous=False), where)
+        except FatalBrokerError as error:
+            raise FencedError(f"{error}; the next take says why") from error
 
     def group_metadata(self) -> Any:
         return self._membership
@@ -146,6 +162,30 @@ class KafkaConsumer:
         self._closing = True
         with translated(f"{self._where}, close"):
             self._client.close()
+
+    # ---- joining
+
+    def _join(self) -> Any:
+        with translated(self._where):
+            client = self._make()
+            client.subscribe(
+                list(self._spec.topics),
+                on_assign=self._assigned,
+                on_revoke=self._revoked,
+                on_lost=self._lost_all,
+            )
+        return client
+
+    def _was_lost_lately(self) -> bool:
+        return self._lost_at is not None and time.monotonic() - self._lost_at < FENCED_BY_ITSELF_S
+
+    def _rejoin(self) -> None:
+        self._trouble("FENCED_BY_ITSELF")
+        log.warning("%s: its name was fenced after its session was lost; joining anew", self._where)
+        self.close()
+        self._lost_all(None, [ck.TopicPartition(*at) for at in self._owned])
+        self._lost_at, self._closing = None, False
+        self._client = self._join()
 
     # ---- batches
 
@@ -218,6 +258,7 @@ class KafkaConsumer:
     def _lost_all(self, _client: Any, parts: list[ck.TopicPartition]) -> None:
         gone = frozenset(TopicPartition(each.topic, each.partition) for each in parts)
         self._lost.update(gone & self._owned.keys())
+        self._lost_at = time.monotonic()
         self._gone(gone)
 
     def _gone(self, gone: frozenset[TopicPartition]) -> None:

@@ -7,6 +7,7 @@ fatal), and the protocol's error codes.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -25,6 +26,8 @@ from events.errors import (
 )
 
 E = KafkaError
+BREATH_S = 0.05
+"""Some calls fail at once while a broker is away; whoever repeats them must not spin."""
 
 NAME_TAKEN = frozenset({E.FENCED_INSTANCE_ID, E.UNRELEASED_INSTANCE_ID})
 PRODUCER_REPLACED = frozenset(
@@ -43,9 +46,6 @@ MEMBERSHIP_OVER = frozenset(
 TOO_LARGE = frozenset({E.MSG_SIZE_TOO_LARGE, E.INVALID_MSG_SIZE, E.RECORD_LIST_TOO_LARGE})
 REFUSED_BY_SETUP = frozenset(
     {
-        E.UNKNOWN_TOPIC_OR_PART,
-        E._UNKNOWN_TOPIC,
-        E._UNKNOWN_PARTITION,
         E.TOPIC_EXCEPTION,
         E.TOPIC_AUTHORIZATION_FAILED,
         E.GROUP_AUTHORIZATION_FAILED,
@@ -66,6 +66,11 @@ REFUSED_BY_SETUP = frozenset(
 )
 PASSING = frozenset(
     {
+        # A broker that has just started may know no topics for a moment; that ours are there is
+        # checked once, when a process starts.
+        E.UNKNOWN_TOPIC_OR_PART,
+        E._UNKNOWN_TOPIC,
+        E._UNKNOWN_PARTITION,
         E._TIMED_OUT,
         E._TIMED_OUT_QUEUE,
         E._MSG_TIMED_OUT,
@@ -98,11 +103,7 @@ PASSING = frozenset(
         E.THROTTLING_QUOTA_EXCEEDED,
     }
 )
-ENDS_A_CONSUMER = (
-    NAME_TAKEN
-    | REFUSED_BY_SETUP - {E.UNKNOWN_TOPIC_OR_PART, E._UNKNOWN_TOPIC, E._UNKNOWN_PARTITION}
-    | {E._FATAL, E._AUTO_OFFSET_RESET}
-)
+ENDS_A_CONSUMER = NAME_TAKEN | REFUSED_BY_SETUP | {E._FATAL, E._AUTO_OFFSET_RESET}
 """What a consumer may not read over; it gets over everything else by itself."""
 
 NOT_STARTED = frozenset({E._STATE, E._PREV_IN_PROGRESS, E._UNKNOWN_PARTITION})
@@ -126,8 +127,8 @@ _NAME_TAKEN_TEXT = KafkaError(E.FENCED_INSTANCE_ID).str()
 def translate(error: KafkaError, where: str) -> CaseworksError:
     """The error of `events.errors` for one of the client library; `where` begins its message.
 
-    A transaction that must be aborted outranks what is wrong with it, except for names and
-    fences: those no abort mends.
+    A transaction that must be aborted outranks what is wrong with it, except for a fence, which no
+    abort mends. Whether a member's name was taken is for its consumer to say.
     """
     kind = _kind(error)
     text = f"{where}: {error.str()} [{error.name()}]"
@@ -138,15 +139,15 @@ def translate(error: KafkaError, where: str) -> CaseworksError:
 
 def _kind(error: KafkaError) -> type[CaseworksError]:
     code = error.code()
+    if code in PRODUCER_REPLACED:
+        return FencedError
+    if error.txn_requires_abort():
+        return AbortableError
     # The code of a fatal error says only that; what was fatal stands in its text.
     if code in NAME_TAKEN or (code == E._FATAL and _NAME_TAKEN_TEXT in error.str()):
         return DuplicateNameError
-    if code in PRODUCER_REPLACED:
-        return FencedError
     if code == E.UNSTABLE_OFFSET_COMMIT:
         return UnstableError
-    if error.txn_requires_abort():
-        return AbortableError
     if error.fatal() or code == E._FATAL:
         return FatalBrokerError
     if code in MEMBERSHIP_OVER:
@@ -166,8 +167,11 @@ def cause(exception: KafkaException) -> KafkaError:
 
 @contextmanager
 def translated(where: str) -> Iterator[None]:
-    """Raise errors of the client library as ours."""
+    """Raise errors of the client library as ours; a retriable one after `BREATH_S`."""
     try:
         yield
     except KafkaException as exception:
-        raise translate(cause(exception), where) from exception
+        error = translate(cause(exception), where)
+        if isinstance(error, RetriableError):
+            time.sleep(BREATH_S)
+        raise error from exception

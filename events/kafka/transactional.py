@@ -2,6 +2,10 @@
 
 The client library retries by itself within each call's time; what it gives back is translated:
 repeat, abort, renew, or end. A time-out of `commit` says nothing about how the commit went.
+
+After a broker came back, sending offsets may hang for ever, whatever its time-out (librdkafka
+issues 5456 and 5511). So that call is made aside; when it does not come back, the client is given
+up as if it were fenced: a new producer fences it indeed.
 """
 
 from __future__ import annotations
@@ -14,13 +18,16 @@ import confluent_kafka as ck
 from confluent_kafka import KafkaError, KafkaException
 
 from events.broker import Record, TopicPartition
-from events.errors import AbortableError, CaseworksError
+from events.errors import AbortableError, CaseworksError, FencedError
+from events.kafka.aside import Aside
 from events.kafka.config import Config
 from events.kafka.errors import FATAL, cause, translate, translated
 
 CALL_TIMEOUT_S = 10.0
 """How long one call of init, commit or abort may take before it is the caller's to repeat."""
 OFFSETS_TIMEOUT_S = 5.0
+HUNG_S = 8.0
+"""After which a call that should have returned long ago is given up, and its client with it."""
 ROOM_TIMEOUT_S = 10.0
 """How long a full queue may stay full inside a transaction."""
 
@@ -30,6 +37,7 @@ class KafkaTransactionalProducer:
 
     def __init__(self, config: Config) -> None:
         self._where = f"transactions of {config['transactional.id']}"
+        self._aside: Aside | None = None
         with translated(self._where):
             self._client = ck.Producer(config)
 
@@ -58,8 +66,14 @@ class KafkaTransactionalProducer:
         if metadata is None:
             raise AbortableError(f"{self._where}, offsets: the group membership is over")
         offsets = [ck.TopicPartition(*at, offset) for at, offset in positions.items()]
-        with translated(f"{self._where}, offsets"):
-            self._client.send_offsets_to_transaction(offsets, metadata, OFFSETS_TIMEOUT_S)
+        send = self._client.send_offsets_to_transaction
+        if self._aside is None:
+            self._aside = Aside(self._where)
+        try:
+            with translated(f"{self._where}, offsets"):
+                self._aside.run(lambda: send(offsets, metadata, OFFSETS_TIMEOUT_S), HUNG_S)
+        except TimeoutError:
+            raise FencedError(f"{self._where}, offsets: the client hangs and is given up") from None
 
     def commit(self) -> None:
         with translated(f"{self._where}, commit"):
@@ -72,6 +86,8 @@ class KafkaTransactionalProducer:
     def close(self) -> None:
         # Destroys the client. Its own `close` would abort the transaction first, or wait for it.
         vars(self).pop("_client", None)
+        if self._aside is not None:
+            self._aside.close()
 
     def _put_when_there_is_room(self, topic: str, *rest: Any) -> None:
         deadline = time.monotonic() + ROOM_TIMEOUT_S

@@ -59,19 +59,25 @@ class FakeClient:
         self.calls.append(("seek", (part.partition, part.offset)))
 
     def close(self) -> None:
+        self.calls.append(("close", None))
         self.serve("on_revoke", P0)
 
 
 class Harness:
     def __init__(self, *, paused: bool = False) -> None:
         self.client = FakeClient()
+        self.made = 0
         self.troubles: list[str] = []
         self.consumer = KafkaConsumer(
             {},
             ConsumerSpec("g", ("t",), paused_on_assign=paused),
             trouble=self.troubles.append,
-            make=lambda _: self.client,
+            make=self.make,
         )
+
+    def make(self, _config: object) -> FakeClient:
+        self.made += 1
+        return self.client
 
     def assign(self, *at: TopicPartition) -> None:
         self.client.polls.append(lambda: self.client.serve("on_assign", *at))
@@ -227,6 +233,36 @@ def test_an_error_that_ends_a_consumer_is_raised(
     harness.client.polls.append(lambda: raw(0, 5, error))
     with pytest.raises(kind, match="consumer of g"):
         harness.consumer.take(1, 0)
+
+
+def test_a_fence_soon_after_a_loss_is_its_own_and_is_answered_by_joining_anew() -> None:
+    harness = Harness()
+    fence = KafkaError(KafkaError.FENCED_INSTANCE_ID)
+    harness.assign(P0)
+    harness.client.polls += [
+        lambda: harness.client.serve("on_lost", P0),
+        lambda: raw(0, 5, fence),
+        lambda: harness.client.serve("on_assign", P0),
+        lambda: raw(0, 5, fence),
+    ]
+    assert harness.consumer.take(1, 0).lost == frozenset({P0})
+    assert harness.consumer.take(1, 0).assignment == {}
+    assert (harness.made, harness.troubles) == (2, ["FENCED_BY_ITSELF"])
+    assert harness.consumer.take(1, 0).assignment == {P0: 2}
+    with pytest.raises(DuplicateNameError):
+        harness.consumer.take(1, 0)
+
+
+def test_what_a_consumer_owns_when_it_joins_anew_is_lost() -> None:
+    harness = Harness()
+    harness.assign(P0, P1)
+    harness.client.polls += [
+        lambda: harness.client.serve("on_lost", P0),
+        lambda: raw(0, 5, KafkaError(KafkaError.FENCED_INSTANCE_ID)),
+    ]
+    harness.consumer.take(1, 0)
+    taken = harness.consumer.take(1, 0)
+    assert (taken.lost, dict(taken.assignment)) == (frozenset({P1}), {})
 
 
 def test_headers_that_cannot_be_read_do_not_stop_the_partition() -> None:

@@ -33,11 +33,12 @@ from events.kafka.errors import translate, translated
         (KafkaError.UNSTABLE_OFFSET_COMMIT, UnstableError),
         (KafkaError._TIMED_OUT, RetriableError),
         (KafkaError._TRANSPORT, RetriableError),
+        (KafkaError._UNKNOWN_PARTITION, RetriableError),
         (KafkaError.COORDINATOR_LOAD_IN_PROGRESS, RetriableError),
         (KafkaError.CONCURRENT_TRANSACTIONS, RetriableError),
         (KafkaError._PURGE_QUEUE, RetriableError),
         (KafkaError.MSG_SIZE_TOO_LARGE, PayloadError),
-        (KafkaError.UNKNOWN_TOPIC_OR_PART, SetupError),
+        (KafkaError.UNKNOWN_TOPIC_OR_PART, RetriableError),
         (KafkaError.TOPIC_AUTHORIZATION_FAILED, SetupError),
         (KafkaError._FATAL, FatalBrokerError),
         (KafkaError._CONFLICT, FatalBrokerError),
@@ -64,9 +65,9 @@ def test_a_fence_is_a_fence_although_the_library_calls_it_fatal() -> None:
     assert type(translate(error, "commit")) is FencedError
 
 
-def test_a_taken_name_is_no_matter_for_an_abort() -> None:
+def test_a_name_that_was_taken_is_for_the_consumer_to_say_and_not_for_a_transaction() -> None:
     error = KafkaError(KafkaError.FENCED_INSTANCE_ID, txn_requires_abort=True)
-    assert type(translate(error, "offsets")) is DuplicateNameError
+    assert type(translate(error, "offsets")) is AbortableError
 
 
 def test_a_taken_name_is_found_in_the_text_of_a_fatal_error() -> None:
