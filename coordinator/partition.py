@@ -64,16 +64,17 @@ class PartitionState:
         self.timers.disarm(case_id)
 
     def restore(self, messages: Sequence[Message], upto: int) -> None:
-        """Apply changelog records in order.
+        """Apply changelog records; of each key only the newest counts.
 
         Raises `pydantic.ValidationError` for a record that no version of ours wrote.
         """
-        for message in messages:
-            if message.key == POSITION_KEY:
-                if message.value is not None:
-                    self.position = Position.from_json(message.value).inbox
-            elif message.key is not None:
-                self._restore_case(message.key.decode(), message.value)
+        newest = {message.key: message.value for message in messages}
+        position = newest.pop(POSITION_KEY, None)
+        if position is not None:
+            self.position = Position.from_json(position).inbox
+        for key, value in newest.items():
+            if key is not None:
+                self._restore_case(key.decode(), value)
         self.log_offset = upto
 
     def _restore_case(self, case_id: str, value: bytes | None) -> None:
@@ -83,8 +84,11 @@ class PartitionState:
         elif value.startswith(_CLOSED_MARK):
             self.close(case_id, ClosedCase.from_json(value).closed)
         else:
+            case = Case.from_json(value)
+            self.cases[case_id] = value
+            self._recent.pop(case_id, None)
             self.timers.disarm(case_id)
-            self.put(Case.from_json(value), value)
+            self.timers.arm(case_id, next_due(case, self.keep_s))
 
     @property
     def open_count(self) -> int:

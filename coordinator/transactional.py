@@ -28,7 +28,7 @@ from events.loop import (
     Open,
     Operation,
     Produce,
-    ReadLog,
+    ReadLogs,
     Release,
     Renew,
     SendOffsets,
@@ -50,7 +50,7 @@ class LoopLimits:
     """A second fencing within this time ends the process."""
     stall_s: float = 1.0
     """How long an open transaction may hide a position before its writer is released."""
-    restore_batch: int = 5000
+    restore_batch: int = 20_000
 
 
 @dataclass(slots=True)
@@ -61,6 +61,11 @@ class _Restoring:
     end: int | None = None
     offset: int = 0
     stalled_since: float | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether the changelog was read to its end."""
+        return self.end is not None and self.offset >= self.end
 
 
 class TransactionalLoop:
@@ -117,36 +122,55 @@ class TransactionalLoop:
         self.pending.pop(source, None)
 
     def _restore_pending(self) -> Step:
-        for source, state in list(self.pending.items()):
-            try:
-                restored = yield from self._restore(source, state)
-            except UnstableError:
-                restored = yield from self._stalled(source, state)
-            if restored:
-                position = self.processor.restored(source, state.committed)
-                yield Open({source: position})
-                self.ready[source] = position
-                del self.pending[source]
-                yield Note("restored", {"loop": self.processor.name, "partition": source.partition})
+        """(a) committed positions, (b) high watermarks, (c) changelogs up to them; (d) start."""
+        if not self.pending:
+            return
+        try:
+            yield from self._begin_restore()
+            stuck = yield from self._read_changelogs()
+        except UnstableError:
+            stuck = list(self.pending)
+        for source in stuck:
+            yield from self._stalled(source, self.pending[source])
+        done = [s for s, state in self.pending.items() if state.done]
+        if not done:
+            return
+        positions = {s: self.processor.restored(s, self.pending[s].committed) for s in done}
+        yield Open(positions)
+        self.ready.update(positions)
+        for source in done:
+            del self.pending[source]
+        yield Note("restored", {"loop": self.processor.name, "partitions": len(done)})
 
-    def _restore(self, source: TopicPartition, state: _Restoring) -> Step:
-        """(a) committed position, (b) high watermark, (c) changelog up to it; one slice a call."""
-        if state.end is None:
-            answer = yield from self._repeat(Committed((source,)))
-            state.committed = answer[source]
-            if self.processor.changelog is None:
-                return True
-            state.end = yield from self._repeat(LogEnd(self._log(source)))
-            state.offset = self.processor.adopt(source)
-            state.stalled_since = None
-        if state.offset < state.end:
-            read = ReadLog(self._log(source), state.offset, self.limits.restore_batch)
-            slice_ = yield from self._repeat(read)
+    def _begin_restore(self) -> Step:
+        """Positions first: `committed` waits out the previous owner's open transaction."""
+        new = [source for source, state in self.pending.items() if state.end is None]
+        if not new:
+            return
+        committed = yield from self._repeat(Committed(tuple(new)))
+        for source in new:
+            state = self.pending[source]
+            state.committed, state.end, state.stalled_since = committed[source], 0, None
+            if self.processor.changelog is not None:
+                state.end = yield from self._repeat(LogEnd(self._log(source)))
+                state.offset = self.processor.adopt(source)
+
+    def _read_changelogs(self) -> Step:
+        """One slice of each; returns the partitions where an open transaction hides the rest."""
+        behind = {s: state for s, state in self.pending.items() if not state.done}
+        if not behind:
+            return []
+        offsets = {self._log(source): state.offset for source, state in behind.items()}
+        slices = yield from self._repeat(ReadLogs(offsets, self.limits.restore_batch))
+        stuck = []
+        for source, state in behind.items():
+            slice_ = slices[self._log(source)]
             self.processor.restore(source, slice_.messages, slice_.next_offset)
             if slice_.next_offset == state.offset:
-                return (yield from self._stalled(source, state))
-            state.offset, state.stalled_since = slice_.next_offset, None
-        return state.offset >= state.end
+                stuck.append(source)
+            else:
+                state.offset, state.stalled_since = slice_.next_offset, None
+        return stuck if len(stuck) == len(behind) else []
 
     def _stalled(self, source: TopicPartition, state: _Restoring) -> Step:
         """An open transaction hides what we need: after a while, end it for its writer."""
@@ -159,7 +183,6 @@ class TransactionalLoop:
             if writer is not None and writer != self.name:
                 yield Note("release", {"loop": self.processor.name, "writer": writer})
                 yield from self._repeat(Release(writer))
-        return False
 
     def _log(self, source: TopicPartition) -> TopicPartition:
         return TopicPartition(self.processor.changelog or "", source.partition)

@@ -215,6 +215,11 @@ class LogReader(Protocol):
         offset. May wait a short bounded time; never waits for an open transaction to end.
         """
 
+    def read_many(
+        self, offsets: Mapping[TopicPartition, int], n: int
+    ) -> dict[TopicPartition, LogSlice]:
+        """The same for several partitions at once, `n` messages of all together at the most."""
+
     def last_writer(self, source: TopicPartition) -> str | None:
         """The `cw-tx` header of the newest record, committed or not: who holds a stalled log."""
 

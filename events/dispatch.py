@@ -154,6 +154,8 @@ def perform(operation: op.Operation, handles: Handles) -> op.Answer:  # noqa: C9
             return _there(handles.reader, "reader").end(source, committed=False)
         case op.ReadLog(source, offset, n):
             return _there(handles.reader, "reader").read(source, offset, n)
+        case op.ReadLogs(offsets, n):
+            return _there(handles.reader, "reader").read_many(offsets, n)
         case op.LastWriter(source):
             return _there(handles.reader, "reader").last_writer(source)
         case op.Discard(partitions):

@@ -106,6 +106,14 @@ class ReadLog:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadLogs:
+    """The same for several partitions at once. Answer: `dict[TopicPartition, LogSlice]`."""
+
+    offsets: Mapping[TopicPartition, int]
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
 class LastWriter:
     """Transactional id of the newest record's writer. Answer: `str | None`."""
 
@@ -214,6 +222,7 @@ Operation = (
     | Committed
     | LogEnd
     | ReadLog
+    | ReadLogs
     | LastWriter
     | Release
     | Open
@@ -229,6 +238,7 @@ Answer = (
     Taken
     | Revoking
     | LogSlice
+    | dict[TopicPartition, LogSlice]
     | Sequence[Settled]
     | dict[TopicPartition, int | None]
     | float

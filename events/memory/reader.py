@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from events.broker import GroupLag, LogSlice, TopicPartition, TopicState
 from events.errors import FatalBrokerError
@@ -31,6 +31,11 @@ class MemoryLogReader:
     def read(self, source: TopicPartition, offset: int, n: int) -> LogSlice:
         with self._cluster.lock:
             return self._log(source).read(offset, n)
+
+    def read_many(
+        self, offsets: Mapping[TopicPartition, int], n: int
+    ) -> dict[TopicPartition, LogSlice]:
+        return {source: self.read(source, offset, n) for source, offset in offsets.items()}
 
     def last_writer(self, source: TopicPartition) -> str | None:
         with self._cluster.lock:
