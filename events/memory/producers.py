@@ -35,6 +35,8 @@ class MemoryTransactionalProducer:
         self._epoch = -1
         self._current: Transaction | None = None
         """Begun on the broker; a transaction begins there with its first write."""
+        self._out_of_step = False
+        """A record was refused: the client library numbers the next ones wrongly, once."""
 
     def init(self) -> None:
         with self._cluster.lock:
@@ -64,6 +66,7 @@ class MemoryTransactionalProducer:
                 if log is None:
                     self._fail(f"there is no topic {record.topic}, partition {record.partition}")
                 if not log.fits(record):
+                    self._out_of_step = True
                     self._fail(f"a record for {record.topic} is over max.message.bytes")
                 log.append(record, now_ms, transaction)
 
@@ -93,6 +96,9 @@ class MemoryTransactionalProducer:
             if self._link.strikes("retriable"):
                 self._state = "committing"
                 raise RetriableError(f"{self.transactional_id}: the commit timed out")
+            if self._out_of_step and self._current is not None:
+                self._out_of_step = False
+                self._fail("skipped sequence numbers")
             if self._link.strikes("abort_commit"):
                 self._fail("the coordinator refused the commit")
             if self._current is not None:

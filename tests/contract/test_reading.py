@@ -1,0 +1,159 @@
+"""Reading logs outside of groups, producing without transactions, topics and groups."""
+
+from __future__ import annotations
+
+from events.broker import GroupLag, Record, TopicPartition
+from events.topics import TopicSpec
+from tests.contract.bench import PATIENCE_S, Bench, values
+
+
+def test_an_empty_log_begins_where_it_ends(bench: Bench) -> None:
+    source = TopicPartition(bench.topic(), 0)
+
+    assert bench.reader.beginning(source) == 0
+    assert bench.reader.end(source, committed=False) == 0
+    assert bench.reader.read(source, 0, 10).next_offset == 0
+
+
+def test_a_slice_holds_what_was_asked_for_and_says_where_to_go_on(bench: Bench) -> None:
+    topic = bench.topic()
+    source = TopicPartition(topic, 0)
+    bench.produce(*(Record(topic, b"k", b"%d" % n) for n in range(5)))
+
+    first = bench.reader.read(source, 1, 2)
+    rest = bench.reader.read(source, first.next_offset, 100)
+
+    assert values(first.messages) == [b"1", b"2"]
+    assert values(rest.messages) == [b"3", b"4"]
+    assert rest.next_offset == 5
+
+
+def test_reading_passes_markers_and_aborted_records_up_to_the_stable_offset(bench: Bench) -> None:
+    topic = bench.topic()
+    source = TopicPartition(topic, 0)
+    producer = bench.transactional()
+    for value in (b"1", b"2"):
+        bench.write(producer, Record(topic, b"k", value))
+    producer.begin()
+    producer.produce([Record(topic, b"k", b"aborted")])
+    bench.until(lambda: bench.reader.end(source, committed=False) == 5)
+    producer.abort()
+    bench.until(lambda: bench.reader.end(source, committed=True) == 6)
+
+    assert values(bench.read(source)) == [b"1", b"2"]
+    behind = bench.reader.read(source, 4, 10)
+    assert (list(behind.messages), behind.next_offset) == ([], 6)
+
+
+def test_the_high_watermark_counts_open_transactions_and_the_stable_offset_does_not(
+    bench: Bench,
+) -> None:
+    topic = bench.topic()
+    source = TopicPartition(topic, 0)
+    bench.produce(Record(topic, b"k", b"0"))
+    producer = bench.transactional()
+    producer.begin()
+    producer.produce([Record(topic, b"k", b"open")])
+    bench.until(lambda: bench.reader.end(source, committed=False) == 2)
+
+    assert bench.reader.end(source, committed=True) == 1
+    assert values(bench.reader.read(source, 0, 10).messages) == [b"0"]
+    waiting = bench.reader.read(source, 1, 10)
+    assert (list(waiting.messages), waiting.next_offset) == ([], 1)
+
+
+def test_the_last_writer_of_a_stalled_log_can_be_asked_for(bench: Bench) -> None:
+    topic = bench.topic()
+    source = TopicPartition(topic, 0)
+    assert bench.reader.last_writer(source) is None
+    bench.produce(Record(topic, b"k", b"v", (("cw-tx", b"first"),)))
+    producer = bench.transactional()
+    producer.begin()
+    producer.produce([Record(topic, b"k", b"open", (("cw-tx", b"cw-orchestrator-0"),))])
+    bench.until(lambda: bench.reader.end(source, committed=False) == 2)
+
+    assert bench.reader.last_writer(source) == "cw-orchestrator-0"
+
+
+# --- producing
+
+
+def test_every_record_gets_one_report(bench: Bench) -> None:
+    topic = bench.topic()
+    reports: list[Exception | None] = []
+    for n in range(20):
+        bench.producer.produce(Record(topic, b"k", b"%d" % n), reports.append)
+
+    assert bench.producer.flush(PATIENCE_S) == 0
+    assert reports == [None] * 20
+
+
+def test_reports_that_arrived_are_served_by_polling(bench: Bench) -> None:
+    topic = bench.topic()
+    reports: list[Exception | None] = []
+    bench.producer.produce(Record(topic, b"k", b"v"), reports.append)
+
+    def reported() -> bool:
+        bench.producer.poll()
+        return bool(reports)
+
+    bench.until(reported)
+
+    assert reports == [None]
+
+
+def test_a_record_over_the_topics_limit_is_reported(bench: Bench) -> None:
+    topic = bench.topic(config={"max.message.bytes": "2000"})
+    reports: list[Exception | None] = []
+    bench.producer.produce(Record(topic, b"k", bytes(range(250)) * 20), reports.append)
+    bench.producer.flush(PATIENCE_S)
+
+    assert len(reports) == 1
+    assert reports[0] is not None
+    assert bench.reader.end(TopicPartition(topic, 0), committed=False) == 0
+
+
+# --- topics and groups
+
+
+def test_topics_are_made_once_and_it_says_which(bench: Bench) -> None:
+    old = TopicSpec(bench.topic(partitions=2), "", 5, "")
+    new = TopicSpec(f"{old.name}-new", "", 3, "", {"cleanup.policy": "compact"})
+
+    assert bench.admin.create([old, new]) == (new.name,)
+    assert bench.admin.create([old, new]) == ()
+
+    topics = bench.admin.topics()
+    assert topics[old.name].partitions == 2
+    assert topics[new.name].partitions == 3
+    assert topics[new.name].config["cleanup.policy"] == "compact"
+
+
+def test_lag_and_members_of_a_group(bench: Bench) -> None:
+    topic = bench.topic(partitions=2)
+    bench.produce(*(Record(topic, b"", b"", partition=0) for _ in range(3)))
+    consumer = bench.consumer(topic)
+    bench.take(consumer, 3)
+    one, other = TopicPartition(topic, 0), TopicPartition(topic, 1)
+    consumer.commit({one: 2})
+
+    assert bench.admin.members(bench.group) == 1
+    assert bench.admin.lag(bench.group) == (GroupLag(one, 2, 3), GroupLag(other, None, 0))
+
+    consumer.close()
+    bench.until(lambda: bench.admin.members(bench.group) == 0)
+    assert bench.admin.lag(bench.group) == (GroupLag(one, 2, 3),)
+
+
+def test_an_unknown_group_has_no_members_and_no_lag(bench: Bench) -> None:
+    assert bench.admin.members(bench.group) == 0
+    assert bench.admin.lag(bench.group) == ()
+
+
+def test_a_topic_that_appears_later_is_consumed(bench: Bench) -> None:
+    later = f"{bench.topic()}-later"
+    consumer = bench.consumer(later)
+    bench.admin.create([TopicSpec(later, "", 1, "")])
+    bench.produce(Record(later, b"k", b"v"))
+
+    assert values(bench.take(consumer, 1)) == [b"v"]
