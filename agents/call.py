@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,5 +28,5 @@ class Call:
     """What the attempt cost; put there by `wrappers.metered`."""
 
 
-Handler = Callable[[Call], Awaitable[Verdict]]
+Handler = Callable[[Call], Coroutine[Any, Any, Verdict]]
 Wrapper = Callable[[Handler], Handler]

@@ -9,11 +9,10 @@ from __future__ import annotations
 import math
 from asyncio import get_running_loop
 from collections.abc import Callable
-from typing import Any, NamedTuple, assert_never
+from typing import Any, assert_never
 from zlib import crc32
 
-from pydantic import ValidationError
-from pydantic_core import from_json
+from pydantic import PositiveInt, ValidationError
 from structlog.contextvars import bind_contextvars
 
 from agents.agent import Agent
@@ -38,7 +37,8 @@ from events.envelope import record_of, travelling_from
 from events.errors import PayloadError
 from events.logs import get_logger, trace_id_of
 from events.topics import Topics
-from schemas.base import instant
+from schemas.base import Message as Model
+from schemas.base import Name, instant
 from schemas.outcome import Delivery, Failure, Outcome, OutcomeStatus
 from schemas.task import ReplyTo, Task
 from schemas.usage import NOTHING, Usage
@@ -50,13 +50,13 @@ _WITH_TASK: frozenset[OutcomeStatus] = frozenset(("failed", "halted", "retry"))
 _log = get_logger("caseworks.worker")
 
 
-class Ids(NamedTuple):
-    """What an outcome needs to reach its case."""
+class _Ids(Model):
+    """What an outcome needs to reach its case; read from tasks that do not decode."""
 
     task_id: str
     case_id: str
-    agent: str
-    attempt: int
+    agent: Name
+    attempt: PositiveInt
     reply_to: ReplyTo
 
 
@@ -91,14 +91,12 @@ class Desk:
     def answer(self, message: Message, call: Call, verdict: Verdict, started: float) -> Record:
         """The outcome's record; `started` in seconds since the epoch. Counts the attempt."""
         now = self.services.now()
-        task = call.task
-        ids = Ids(task.task_id, task.case_id, task.agent, task.attempt, task.reply_to)
-        return self._outcome(message, ids, verdict, call.usage, (started, now))
+        return self._outcome(message, call.task, verdict, call.usage, (started, now))
 
     def bury(self, message: Message, error: PayloadError) -> tuple[Record, ...]:
         """The dead letter of a task that does not decode, and the outcome if there is a case."""
         now, topic = self.services.now(), self._topics.dlq(message.topic)
-        ids = _ids_in(message)
+        ids = self._ids_in(message)
         letter = letter_for(
             message,
             error.reason,
@@ -140,10 +138,18 @@ class Desk:
             raise PayloadError("wrong_agent", f"it is for {task.agent!r}, not {self.agent.name!r}")
         return task
 
+    def _ids_in(self, message: Message) -> _Ids | None:
+        """The ids in a task that does not decode, if they can be read and lead to our inbox."""
+        try:
+            ids = _Ids.from_json(message.value or b"")
+        except ValidationError:
+            return None
+        return ids if ids.reply_to.topic == self._topics.inbox else None
+
     def _outcome(
         self,
         message: Message,
-        ids: Ids,
+        ids: Task | _Ids,
         verdict: Verdict,
         usage: Usage,
         ran: tuple[float, float],
@@ -250,24 +256,3 @@ def _failure(kind: object, message: object, retry_after_s: object = None) -> Fai
 def _plain(text: object) -> str:
     """Text that UTF-8 can hold, shortened."""
     return str(text)[:MESSAGE_CHARS_MAX].encode("utf-8", "replace").decode()
-
-
-def _ids_in(message: Message) -> Ids | None:
-    """The ids in a task that does not decode, if they can be read."""
-    try:
-        found = from_json(message.value or b"")
-        return Ids(
-            task_id=_text(found["task_id"]),
-            case_id=_text(found["case_id"]),
-            agent=_text(found["agent"]),
-            attempt=int(found["attempt"]),
-            reply_to=ReplyTo.model_validate(found["reply_to"]),
-        )
-    except (ValueError, TypeError, KeyError):
-        return None
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    return value

@@ -235,7 +235,7 @@ def test_tries_are_bounded(bench: Bench) -> None:
 def test_the_wait_is_at_least_what_the_dependency_asks_for(bench: Bench) -> None:
     handler = retried(giving(TransientError("429", retry_after_s=3.0), Done(1)))
     call = bench.call()
-    task: asyncio.Task[Verdict] = bench.loop.create_task(handler(call))  # type: ignore[arg-type]
+    task: asyncio.Task[Verdict] = bench.loop.create_task(handler(call))
 
     bench.advance(2.9)
     assert not task.done()
@@ -308,7 +308,7 @@ def test_a_halted_agent_tells_what_it_did_last(bench: Bench) -> None:
 
 def test_a_cancellation_by_the_worker_goes_through(bench: Bench) -> None:
     running = translated(waiting(5))(bench.call())
-    task: asyncio.Task[Verdict] = bench.loop.create_task(running)  # type: ignore[arg-type]
+    task: asyncio.Task[Verdict] = bench.loop.create_task(running)
     bench.advance(1)
     task.cancel()
     bench.advance(0)
