@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 RATE_ONE, RATE_TWO = 100.0, 250.0
 EVENTS_TWO = 2000
 PHASE_TIMEOUT_S = 90.0
+WARM_UPS, WARM_UP_EVENTS = 3, 40
 GRACE_S = 1.0
 """How long the end is watched for answers that come twice."""
 SMALL = {
@@ -42,7 +43,10 @@ def demo(
         Path | None, typer.Option(metavar="FILE", help="Write what was counted as JSON.")
     ] = None,
 ) -> None:
-    """Watch real events become results, then kill -9 what makes them, and count."""
+    """Watch real events become results, then kill -9 what makes them, and count.
+
+    Warm-up, phase one (which is measured) and phase two are all in the count at the end.
+    """
     from tempfile import TemporaryDirectory
 
     from caseworks.demo.material import load_material
@@ -102,6 +106,7 @@ def _play(stage: Stage, play: Play, material: Material, agents: Sequence[str]) -
     from caseworks.demo.play import count_from_topics
 
     n = len(material.events)
+    _warm_up(play, material)
     say(f"Phase one: {n} real events at {RATE_ONE:g} a second, each through its workflow.")
     with _bar("answered", n) as shown:
         one = play.phase(material.events, rate=RATE_ONE, timeout_s=PHASE_TIMEOUT_S, shown=shown)
@@ -122,6 +127,15 @@ def _play(stage: Stage, play: Play, material: Material, agents: Sequence[str]) -
     found = tally.report(count, play.published, play.killed, one, material.judge)
     _verdict(count, play, found)
     return found
+
+
+def _warm_up(play: Play, material: Material) -> None:
+    """A few events, and a few more: the first ones measure how cold everything is."""
+    from caseworks.demo.material import again
+
+    for number in range(WARM_UPS):
+        events = list(again(material.events, WARM_UP_EVENTS, mark=f"warm-up-{number}"))
+        play.phase(events, rate=RATE_ONE, timeout_s=PHASE_TIMEOUT_S)
 
 
 def _victims(agents: Sequence[str]) -> list[Kill]:

@@ -65,15 +65,13 @@ def load_material(target: str) -> Material:
     )
 
 
-def again(events: Iterable[DemoEvent], n: int) -> Iterator[DemoEvent]:
+def again(events: Iterable[DemoEvent], n: int, mark: str = "again") -> Iterator[DemoEvent]:
     """*n* events like these, round and round, each with an id of its own."""
     given = tuple(events)
     for number in range(n):
         event = given[number % len(given)]
-        mark = f"again-{number}"
-        yield _Again(
-            event.type, f"{event.id}-{mark}", event.source, event.subject, event.data, event.label
-        )
+        name = f"{event.id}-{mark}-{number}"
+        yield _Again(event.type, name, event.source, event.subject, event.data, event.label)
 
 
 @dataclass(frozen=True, slots=True)
