@@ -1,0 +1,564 @@
+"""The worker loop, operation by operation: a driver of the test's own answers what it yields."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.errors import WorkerStuckError
+from agents.worker import WorkerConfig, worker_loop
+from events.broker import Message, Taken, TopicPartition
+from events.errors import CaseworksError, FencedError, RetriableError
+from events.loop import (
+    Collect,
+    CommitOffsets,
+    Discard,
+    Loop,
+    Note,
+    Now,
+    Operation,
+    Pause,
+    Resume,
+    Revoking,
+    Settled,
+    Start,
+    Take,
+)
+from events.settings import Settings
+from schemas.agent import AgentSpec
+
+P0, P1 = TopicPartition("cw.tasks.a", 0), TopicPartition("cw.tasks.a", 1)
+
+
+def message(offset: int, source: TopicPartition = P0, **fields: Any) -> Message:
+    known: dict[str, Any] = {"key": b"k", "value": b"12345", "headers": (), "epoch": 1}
+    known |= {"topic": source.topic, "partition": source.partition, "offset": offset}
+    return Message(**{**known, "timestamp_ms": 0, **fields})
+
+
+class Stage:
+    """Plays consumer and executor for one loop, and remembers what it did."""
+
+    def __init__(self, **config: Any) -> None:
+        known = {"agent": "a", "in_flight_max": 4, "commit_interval_s": 0.0}
+        self.loop: Loop = worker_loop(WorkerConfig(**{**known, **config}))
+        self.now = 1000.0
+        self.assignment: dict[TopicPartition, int] = {P0: 1, P1: 1}
+        self.lost: frozenset[TopicPartition] = frozenset()
+        self.arriving: deque[Message] = deque()
+        self.settled: list[Settled] = []
+        self.running: list[Message] = []
+        self.revoking: frozenset[TopicPartition] = frozenset()
+        self.going: frozenset[TopicPartition] = frozenset()
+        """Revoked, until the loop takes again."""
+        self.delivered: dict[TopicPartition, set[int]] = {P0: set(), P1: set()}
+        self.finished: dict[TopicPartition, set[int]] = {P0: set(), P1: set()}
+        self.refusals: list[CaseworksError] = []
+        self.on_collect: Callable[[float], None] = self._pass_time
+        self.log: list[Operation] = []
+        self.operation: Operation = next(self.loop)
+
+    def _pass_time(self, seconds: float) -> None:
+        self.now += seconds
+
+    def turn(self, times: int = 1) -> None:
+        """Until the loop has taken or waited so often and comes to do so again."""
+        for _ in range(times):
+            self.step()
+            while not self._at_rest():
+                self.step()
+
+    def _at_rest(self) -> bool:
+        match self.operation:
+            case Take():
+                return True
+            case Collect(timeout_s):
+                return timeout_s > 0 and not self.revoking
+            case _:
+                return False
+
+    def step(self) -> None:
+        """Answer one operation."""
+        self.log.append(self.operation)
+        try:
+            answer = self._answer(self.operation)
+        except CaseworksError as error:
+            self.operation = self.loop.throw(error)
+        else:
+            self.operation = self.loop.send(answer)
+
+    def _answer(self, operation: Operation) -> Any:
+        match operation:
+            case Take(n):
+                return self._taken(n)
+            case Now():
+                return self.now
+            case Start(jobs):
+                self.running += [job.message for job in jobs]
+            case Collect(timeout_s):
+                if not self.settled:
+                    self.on_collect(timeout_s)
+                settled, self.settled = self.settled, []
+                return settled
+            case CommitOffsets() if self.refusals:
+                raise self.refusals.pop(0)
+            case CommitOffsets(positions):
+                self._check_commit(positions)
+            case Discard(partitions):
+                self.running = [m for m in self.running if m.source not in partitions]
+        return None
+
+    def _check_commit(self, positions: Mapping[TopicPartition, int]) -> None:
+        """I8, at every commit of every test."""
+        for source, position in positions.items():
+            assert source in self.assignment or source in self.going
+            below = {offset for offset in self.delivered[source] if offset < position}
+            assert below <= self.finished[source], f"{source}: {position} passes {below}"
+
+    def _taken(self, n: int) -> Taken | Revoking:
+        self.going = frozenset()
+        if self.revoking:
+            self.going, self.revoking = self.revoking, frozenset()
+            for source in self.going:
+                self.lose(source)
+            return Revoking(self.going)
+        taken = [self.arriving.popleft() for _ in range(min(n, len(self.arriving)))]
+        for each in taken:
+            if self.assignment.get(each.source) == each.epoch:
+                self.delivered[each.source].add(each.offset)
+        lost, self.lost = self.lost, frozenset()
+        return Taken(taken, dict(self.assignment), lost)
+
+    def arrive(self, *messages: Message) -> None:
+        self.arriving += messages
+
+    def settle(self, *offsets: int, source: TopicPartition = P0) -> None:
+        for offset in offsets:
+            [done] = [m for m in self.running if (m.source, m.offset) == (source, offset)]
+            self.running.remove(done)
+            self.finished[source].add(offset)
+            self.settled.append(Settled(source, offset, done.epoch))
+
+    def lose(self, source: TopicPartition) -> None:
+        """It belongs to somebody else from now on."""
+        self.assignment.pop(source, None)
+        self.arriving = deque(m for m in self.arriving if m.source != source)
+
+    def regain(self, source: TopicPartition, epoch: int) -> None:
+        """It is assigned again; nothing of it was delivered in this epoch."""
+        self.lose(source)
+        self.assignment[source] = epoch
+        self.delivered[source], self.finished[source] = set(), set()
+
+    def revoke(self, *sources: TopicPartition) -> None:
+        """Tell the loop at its next take that these go, and run it until it takes again."""
+        self.revoking = frozenset(sources)
+        while self.revoking:
+            self.step()
+        while not isinstance(self.operation, Take):
+            self.step()
+
+    def seen(self, *kinds: type[Operation]) -> list[Any]:
+        return [operation for operation in self.log if isinstance(operation, kinds)]
+
+    @property
+    def commits(self) -> list[dict[TopicPartition, int]]:
+        return [dict(commit.positions) for commit in self.seen(CommitOffsets)]
+
+    @property
+    def notes(self) -> list[str]:
+        return [note.name for note in self.seen(Note)]
+
+
+def offsets(messages: Sequence[Message]) -> list[int]:
+    return [each.offset for each in messages]
+
+
+# ---- committing
+
+
+def test_nothing_is_committed_before_something_is_settled() -> None:
+    stage = Stage()
+    stage.arrive(message(5), message(6))
+    stage.turn(3)
+
+    assert offsets(stage.running) == [5, 6]
+    assert stage.commits == []
+
+
+def test_a_commit_never_passes_an_unfinished_offset() -> None:
+    stage = Stage()
+    stage.arrive(message(5), message(6), message(9))
+    stage.turn()
+    stage.settle(6, 9)
+    stage.turn(2)
+    assert stage.commits == []
+
+    stage.settle(5)
+    stage.turn(2)
+
+    assert stage.commits == [{P0: 10}]
+
+
+def test_a_position_is_committed_once_and_at_most_every_interval() -> None:
+    stage = Stage(commit_interval_s=1.0)
+    stage.turn()
+    for offset in range(10):
+        stage.arrive(message(offset))
+        stage.turn()
+        stage.settle(offset)
+        stage.now += 0.3
+        stage.turn()
+    stage.now += 1
+    stage.turn(5)
+
+    assert len(stage.commits) == 3
+    assert stage.commits[-1] == {P0: 10}
+
+
+@pytest.mark.parametrize("error", [RetriableError("busy"), FencedError("rebalance")])
+def test_a_refused_commit_is_not_recorded_as_done(error: CaseworksError) -> None:
+    stage = Stage()
+    stage.refusals = [error]
+    stage.arrive(message(5))
+    stage.turn()
+    stage.settle(5)
+    stage.turn(3)
+
+    assert stage.commits == [{P0: 6}, {P0: 6}]
+    assert "commit_refused" in stage.notes
+
+
+def test_what_was_delivered_twice_in_one_epoch_runs_once() -> None:
+    stage = Stage()
+    stage.arrive(message(5), message(5))
+    stage.turn(2)
+    assert offsets(stage.running) == [5]
+
+
+def test_a_settlement_of_an_older_epoch_finishes_nothing() -> None:
+    stage = Stage()
+    stage.arrive(message(5))
+    stage.turn()
+    stage.assignment[P0] = 2
+    stage.arrive(message(5, epoch=2))
+    stage.turn(2)
+    stage.settled = [Settled(P0, 5, 1)]
+    stage.turn(2)
+
+    assert stage.commits == []
+    stage.settle(5)
+    stage.turn(2)
+    assert stage.commits == [{P0: 6}]
+
+
+def test_messages_of_another_epoch_are_left_alone() -> None:
+    stage = Stage()
+    stage.arrive(message(5, epoch=9), message(6))
+    stage.turn(2)
+    assert offsets(stage.running) == [6]
+
+
+# ---- bounds
+
+
+def test_it_takes_no_more_than_may_be_in_flight() -> None:
+    stage = Stage(in_flight_max=4)
+    stage.arrive(*(message(n) for n in range(10)))
+    stage.turn(4)
+    assert offsets(stage.running) == [0, 1, 2, 3]
+
+    stage.settle(1, 2)
+    stage.turn(3)
+
+    assert offsets(stage.running) == [0, 3, 4, 5]
+    assert [take.n for take in stage.seen(Take)] == [4, 2]
+    assert stage.seen(Pause) == []
+
+
+def test_bytes_in_flight_are_bounded_by_what_was_seen() -> None:
+    stage = Stage(in_flight_max=100, in_flight_bytes_max=1000)
+    stage.arrive(*(message(n, value=b"x" * 300) for n in range(1)))
+    stage.turn()
+    stage.arrive(*(message(n, value=b"x" * 300) for n in range(1, 20)))
+    stage.turn(5)
+
+    assert len(stage.running) == 4  # the one that crosses the bound included
+    assert [take.n for take in stage.seen(Take)] == [100, 2, 1]
+
+
+def test_full_for_long_it_pauses_and_goes_on_serving_rebalances() -> None:
+    stage = Stage(in_flight_max=1, pause_after_s=1.0, take_timeout_s=0.05)
+    stage.arrive(message(0))
+    while stage.now < 1003.0:
+        stage.turn()
+
+    assert [pause.partitions for pause in stage.seen(Pause)] == [(P0, P1)]
+    takes_paused = [
+        op for op in stage.log[stage.log.index(stage.seen(Pause)[0]) :] if isinstance(op, Take)
+    ]
+    assert len(takes_paused) > 10
+
+    stage.settle(0)
+    stage.turn(2)
+    assert [resume.partitions for resume in stage.seen(Resume)] == [(P0, P1)]
+
+
+def test_a_partition_that_runs_too_far_ahead_is_paused_alone_and_resumed_at_half() -> None:
+    stage = Stage(in_flight_max=100, span_max=10)
+    stage.arrive(*(message(n) for n in range(12)), message(0, P1))
+    stage.turn(2)
+    assert [pause.partitions for pause in stage.seen(Pause)] == [(P0,)]
+
+    stage.settle(*range(1, 12))
+    stage.turn(2)
+    assert stage.seen(Resume) == []
+
+    stage.settle(0)
+    stage.turn(2)
+    assert [resume.partitions for resume in stage.seen(Resume)] == [(P0,)]
+
+
+def test_a_partition_that_comes_back_is_resumed_whatever_the_client_remembers() -> None:
+    stage = Stage(in_flight_max=100, span_max=10)
+    stage.arrive(*(message(n) for n in range(12)))
+    stage.turn(2)
+    stage.revoke(P0)
+    stage.turn()
+    stage.assignment[P0] = 2
+    stage.turn()
+
+    assert [resume.partitions for resume in stage.seen(Resume)] == [(P0,)]
+
+
+# ---- key order
+
+
+def test_tasks_of_one_key_run_one_after_another() -> None:
+    stage = Stage(ordered=True, in_flight_max=10)
+    stage.arrive(message(0, key=b"x"), message(1, key=b"y"), message(2, key=b"x"))
+    stage.arrive(message(3, key=None), message(4, key=None), message(5, key=b"x"))
+    stage.turn(2)
+    assert offsets(stage.running) == [0, 1, 3, 4]
+
+    stage.settle(0)
+    stage.turn(2)
+    assert offsets(stage.running) == [1, 3, 4, 2]
+    stage.settle(2)
+    stage.turn(2)
+    assert offsets(stage.running) == [1, 3, 4, 5]
+
+
+def test_a_lane_goes_on_when_its_head_s_partition_is_gone() -> None:
+    stage = Stage(ordered=True, in_flight_max=10)
+    stage.arrive(message(0, P0, key=b"x"), message(0, P1, key=b"x"), message(1, P0, key=b"x"))
+    stage.turn(2)
+    assert [m.source for m in stage.running] == [P0]
+
+    stage.revoke(P0)
+
+    assert [(m.source, m.offset) for m in stage.running] == [(P1, 0)]
+
+
+# ---- partitions that go
+
+
+def test_before_partitions_go_it_drains_and_commits_them_alone() -> None:
+    stage = Stage(commit_interval_s=1000.0, drain_timeout_s=5.0)
+    stage.turn()
+    stage.arrive(message(5), message(6), message(0, P1))
+    stage.turn()
+    running = iter((5, 6))
+
+    def one_ends(seconds: float) -> None:
+        stage.now += 0.01
+        for offset in (next(running, None),):
+            if offset is not None:
+                stage.settle(offset)
+
+    stage.on_collect = one_ends
+    stage.revoke(P0)
+
+    assert stage.commits == [{P0: 7}]
+    assert [discard.partitions for discard in stage.seen(Discard)] == [frozenset({P0})]
+    assert [m.source for m in stage.running] == [P1]
+
+
+def test_the_drain_ends_with_its_budget_and_commits_what_was_finished() -> None:
+    stage = Stage(commit_interval_s=1000.0, drain_timeout_s=5.0)
+    stage.turn()
+    stage.arrive(message(5), message(6))
+    stage.turn()
+    stage.settle(5)
+    began = stage.now
+    stage.revoke(P0, P1)
+
+    assert stage.commits == [{P0: 6}]
+    assert 5.0 <= stage.now - began < 6.0
+    assert stage.running == []
+
+
+def test_nothing_new_starts_while_partitions_go() -> None:
+    stage = Stage(ordered=True, in_flight_max=10)
+    stage.arrive(message(0), message(1), message(2))
+    stage.turn(2)
+
+    def head_ends(seconds: float) -> None:
+        if stage.going and stage.running:
+            stage.settle(0)
+        else:
+            stage.now += 0.1
+
+    stage.on_collect = head_ends
+    stage.revoke(P0)
+
+    assert [offsets([job.message for job in start.jobs]) for start in stage.seen(Start)] == [[0]]
+    assert stage.commits == [{P0: 1}]
+
+
+def test_a_clock_that_stands_still_does_not_hold_the_drain() -> None:
+    stage = Stage()
+    stage.arrive(message(5))
+    stage.turn()
+    stage.on_collect = lambda _: None
+    stage.revoke(P0)
+    assert stage.seen(Discard)
+
+
+def test_the_last_commit_is_repeated_but_not_for_ever() -> None:
+    stage = Stage(commit_interval_s=1000.0)
+    stage.turn()
+    stage.arrive(message(5))
+    stage.turn()
+    stage.settle(5)
+    stage.refusals = [RetriableError("busy") for _ in range(99)]
+    stage.revoke(P0)
+    assert stage.commits == [{P0: 6}] * 3
+
+
+def test_for_lost_partitions_nothing_is_committed() -> None:
+    stage = Stage(commit_interval_s=1000.0)
+    stage.turn()
+    stage.arrive(message(5), message(6))
+    stage.turn()
+    stage.settle(5)
+    stage.turn()
+    del stage.assignment[P0]
+    stage.lost = frozenset({P0})
+    stage.turn()
+    stage.now += 2000
+    stage.turn(3)
+
+    assert stage.commits == []
+    assert [discard.partitions for discard in stage.seen(Discard)] == [frozenset({P0})]
+    assert "lost" in stage.notes
+
+
+def test_a_partition_lost_and_regained_between_two_takes_starts_anew() -> None:
+    stage = Stage()
+    stage.arrive(message(5), message(6))
+    stage.turn()
+    stage.assignment[P0] = 2
+    stage.arrive(message(5, epoch=2))
+    stage.turn(2)
+
+    assert [(m.offset, m.epoch) for m in stage.running] == [(5, 2)]
+    order = [type(op) for op in stage.log if isinstance(op, (Discard, Start))]
+    assert order == [Start, Discard, Start]
+
+
+def test_room_that_lost_partitions_held_is_free_again() -> None:
+    stage = Stage(in_flight_max=2)
+    stage.arrive(message(5), message(6))
+    stage.turn(2)
+    stage.revoke(P0)
+    stage.arrive(message(0, P1), message(1, P1))
+    stage.turn(2)
+    assert offsets(stage.running) == [0, 1]
+
+
+# ---- trouble
+
+
+def test_a_stuck_executor_ends_the_loop_after_a_last_commit() -> None:
+    stage = Stage(commit_interval_s=1000.0)
+    stage.turn()
+    stage.arrive(message(5), message(6))
+    stage.turn()
+    stage.settle(5)
+    stage.turn()
+
+    def stuck(_: float) -> None:
+        raise WorkerStuckError("stuck")
+
+    stage.on_collect = stuck
+    with pytest.raises(WorkerStuckError):
+        stage.turn(3)
+    assert stage.commits == [{P0: 6}]
+
+
+def test_its_bounds_are_the_smaller_of_agent_and_process() -> None:
+    spec = AgentSpec(name="a", in_flight_max=8, order_by="case")
+    config = WorkerConfig.of(spec, Settings(in_flight_max=4, span_max=7))
+    assert (config.agent, config.in_flight_max, config.span_max) == ("a", 4, 7)
+    assert config.ordered
+
+
+# ---- everything at once
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("arrive"), st.integers(0, 1), st.integers(1, 3)),
+        st.tuples(st.just("settle"), st.integers(0, 9), st.just(0)),
+        st.tuples(st.just("lose"), st.integers(0, 1), st.just(0)),
+        st.tuples(st.just("revoke"), st.integers(0, 1), st.just(0)),
+        st.tuples(st.just("turn"), st.integers(1, 3), st.just(0)),
+    ),
+    max_size=60,
+)
+
+
+@given(STEPS, st.booleans())
+def test_i8_no_history_makes_it_commit_what_is_unfinished_or_gone(
+    steps: list[tuple[str, int, int]], ordered: bool
+) -> None:
+    stage = Stage(ordered=ordered, in_flight_max=3, span_max=4, drain_timeout_s=0.1)
+    stage.turn()
+    next_offset, epoch = {P0: 0, P1: 0}, 1
+    for name, which, more in steps:
+        source = (P0, P1)[which % 2]
+        match name:
+            case "arrive":
+                for _ in range(more):
+                    key = b"xy"[which : which + 1]
+                    stage.arrive(
+                        message(
+                            next_offset[source], source, epoch=stage.assignment[source], key=key
+                        )
+                    )
+                    next_offset[source] += 2
+            case "settle" if stage.running:
+                done = stage.running[which % len(stage.running)]
+                stage.settle(done.offset, source=done.source)
+            case "lose" | "revoke":
+                if name == "revoke":
+                    stage.revoke(source)
+                epoch += 1
+                stage.regain(source, epoch)
+                committed = [commit[source] for commit in stage.commits if source in commit]
+                next_offset[source] = max(committed, default=0) + len(committed) % 2
+                stage.turn(2)
+            case "turn":
+                stage.turn(which)
+    for source in (P0, P1):
+        for _ in range(3 * 60):
+            for running in list(stage.running):
+                stage.settle(running.offset, source=running.source)
+            stage.turn()
+        assert stage.finished[source] == stage.delivered[source], "something never ran"
