@@ -30,6 +30,8 @@ def text_of(operation: op.Operation) -> str:
             return f"{_name(operation)} {_partition(source)}"
         case op.ReadLog(source, offset, n):
             return f"readlog {_partition(source)}@{offset} {n}"
+        case op.ReadLogs(offsets, n):
+            return f"readlogs {_positions(offsets)} {n}"
         case op.Release(transactional_id):
             return f"release {transactional_id}"
         case op.Start(jobs):
@@ -56,7 +58,8 @@ def answer_of(answer: object) -> str:
         case float():
             return ""
         case dict():
-            return f" -> {_positions(answer)}"
+            ends = {s: v.next_offset if isinstance(v, LogSlice) else v for s, v in answer.items()}
+            return f" -> {_positions(ends)}"
         case list() | tuple():
             return f" -> {' '.join(map(_settled, answer))}"
         case _:

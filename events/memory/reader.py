@@ -35,7 +35,11 @@ class MemoryLogReader:
     def read_many(
         self, offsets: Mapping[TopicPartition, int], n: int
     ) -> dict[TopicPartition, LogSlice]:
-        return {source: self.read(source, offset, n) for source, offset in offsets.items()}
+        found: dict[TopicPartition, LogSlice] = {}
+        for source, offset in offsets.items():
+            found[source] = self.read(source, offset, n) if n > 0 else LogSlice((), offset)
+            n -= len(found[source].messages)
+        return found
 
     def last_writer(self, source: TopicPartition) -> str | None:
         with self._cluster.lock:

@@ -45,6 +45,28 @@ def test_reading_passes_markers_and_aborted_records_up_to_the_stable_offset(benc
     assert (list(behind.messages), behind.next_offset) == ([], 6)
 
 
+def test_several_partitions_are_read_at_once_to_their_ends(bench: Bench) -> None:
+    topic = bench.topic(partitions=3)
+    one, two, empty = (TopicPartition(topic, p) for p in range(3))
+    producer = bench.transactional()
+    bench.write(producer, *(Record(topic, b"", b"%d" % n, partition=0) for n in range(5)))
+    bench.write(producer, *(Record(topic, b"", b"%d" % n, partition=1) for n in range(4)))
+    bench.until(lambda: bench.reader.end(two, committed=True) == 5)
+
+    offsets = {one: 1, two: 0, empty: 0}
+    read: dict[TopicPartition, list[bytes | None]] = {source: [] for source in offsets}
+    for _ in range(20):
+        slices = bench.reader.read_many(offsets, 3)
+        assert slices.keys() == offsets.keys()
+        assert sum(len(piece.messages) for piece in slices.values()) <= 3
+        for source, piece in slices.items():
+            read[source] += values(piece.messages)
+            offsets[source] = piece.next_offset
+
+    assert offsets == {one: 6, two: 5, empty: 0}
+    assert read == {one: [b"1", b"2", b"3", b"4"], two: [b"0", b"1", b"2", b"3"], empty: []}
+
+
 def test_the_high_watermark_counts_open_transactions_and_the_stable_offset_does_not(
     bench: Bench,
 ) -> None:
