@@ -442,6 +442,29 @@ def test_a_log_is_read_to_its_end_although_that_holds_only_markers(world: World)
     assert reader.beginning(at) == 0
 
 
+def test_several_logs_are_read_at_once_in_bounded_slices(world: World) -> None:
+    topic = world.topic(partitions=3)
+    for partition, n in enumerate((25, 3, 0)):
+        if n:
+            world.commit_transaction(str(partition), *numbered(topic, n, partition))
+    places = [TopicPartition(topic, p) for p in range(3)]
+    reader = world.closing(world.broker.reader())
+    positions = dict.fromkeys(places, 0)
+    ends = {at: reader.end(at, committed=False) for at in places}
+    found: dict[TopicPartition, list[int]] = {at: [] for at in places}
+    while positions != ends:
+        slices = reader.read_many(positions, 10)
+        assert sum(len(slice_.messages) for slice_ in slices.values()) <= 10
+        assert any(slices[at].next_offset > positions[at] for at in places)
+        for at, slice_ in slices.items():
+            found[at] += [m.offset for m in slice_.messages]
+            positions[at] = slice_.next_offset
+    assert list(positions.values()) == [26, 4, 0]
+    assert list(found.values()) == [list(range(25)), [0, 1, 2], []]
+    world.put(*numbered(topic, 1, 1))
+    assert [len(s.messages) for s in reader.read_many(positions, 10).values()] == [0, 1, 0]
+
+
 def test_what_comes_after_the_end_is_read_later(world: World) -> None:
     topic = world.topic()
     at = TopicPartition(topic, 0)
