@@ -123,9 +123,29 @@ class KafkaConsumer:
         owned = {at: offset for at, offset in positions.items() if at in self._owned}
         if not owned:
             return
+        if self._spec.paused_on_assign:
+            self._read_from(owned)
+            return
         self._client.resume([ck.TopicPartition(*at) for at in owned])
         for at, offset in owned.items():
             self._seek(at, ck.OFFSET_BEGINNING if offset is None else offset)
+
+    def _read_from(self, wanted: Mapping[TopicPartition, int | None]) -> None:
+        """Assign what is open, with its positions; what is not open yet is not assigned at all.
+
+        Assigned first and sought later, a partition may forget the seek: the answer to its first
+        question for an offset comes after it, and whole ranges are skipped.
+        """
+        others = [at for at in self._sought if at not in wanted]
+        with translated(f"{self._where}, open"):
+            reached = self._client.position([ck.TopicPartition(*at) for at in others])
+            for at, each in zip(others, reached, strict=True):
+                if each.offset >= 0:
+                    self._sought[at] = each.offset
+            for at, offset in wanted.items():
+                self._sought[at] = ck.OFFSET_BEGINNING if offset is None else offset
+            parts = [ck.TopicPartition(*at, offset) for at, offset in self._sought.items()]
+            self._client.assign(parts)
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
         with translated(f"{self._where}, pause"):
@@ -236,10 +256,7 @@ class KafkaConsumer:
             self._times_assigned[each] = self._times_assigned.get(each, 0) + 1
         self._owned = {**self._owned, **{each: self._times_assigned[each] for each in at}}
         if self._spec.paused_on_assign:
-            for part in parts:
-                part.offset = ck.OFFSET_END  # not the committed one: that might have to wait
-            client.assign(parts)
-            client.pause(parts)
+            client.assign([])  # nothing is read before `open` says from where
             return
         client.assign(parts)
         torn = [part for part in parts if (part.topic, part.partition) in self._torn]

@@ -22,6 +22,7 @@ class FakeClient:
     """Stands for the library's consumer: each call of `poll` or `consume` runs the next step."""
 
     def __init__(self) -> None:
+        self.positions: dict[int, int] = {}
         self.polls: list[Callable[[], Any]] = []
         self.consumes: list[Callable[[], list[Any]]] = []
         self.calls: list[tuple[str, Any]] = []
@@ -48,6 +49,12 @@ class FakeClient:
 
     def assign(self, parts: list[ck.TopicPartition]) -> None:
         self.calls.append(("assign", [(p.partition, p.offset) for p in parts]))
+
+    def position(self, parts: list[ck.TopicPartition]) -> list[ck.TopicPartition]:
+        return [
+            ck.TopicPartition(p.topic, p.partition, self.positions.get(p.partition, -1001))
+            for p in parts
+        ]
 
     def pause(self, parts: list[ck.TopicPartition]) -> None:
         self.calls.append(("pause", [p.partition for p in parts]))
@@ -196,14 +203,20 @@ def test_an_assignment_of_a_member_that_is_none_any_more_is_not_taken() -> None:
 def test_a_loop_that_restores_gets_nothing_until_it_opens() -> None:
     harness = Harness(paused=True)
     harness.assign(P0, P1)
-    assert harness.client.calls[1:] == [("pause", [0, 1])]
+    assert harness.client.calls == [("assign", [])]
     harness.client.calls.clear()
     harness.consumer.open({P0: 42, P1: None, TopicPartition("t", 9): 1})
-    assert harness.client.calls == [
-        ("resume", [0, 1]),
-        ("seek", (0, 42)),
-        ("seek", (1, ck.OFFSET_BEGINNING)),
-    ]
+    assert harness.client.calls == [("assign", [(0, 42), (1, ck.OFFSET_BEGINNING)])]
+
+
+def test_opening_one_partition_again_leaves_the_others_where_they_are() -> None:
+    harness = Harness(paused=True)
+    harness.assign(P0, P1)
+    harness.consumer.open({P0: 42, P1: 7})
+    harness.client.positions = {1: 9}
+    harness.client.calls.clear()
+    harness.consumer.open({P0: 40})
+    assert harness.client.calls == [("assign", [(0, 40), (1, 9)])]
 
 
 def test_an_error_among_messages_is_counted_and_the_messages_are_kept() -> None:
