@@ -57,6 +57,8 @@ class Runner(Protocol):
     """Something that can be stepped."""
 
     label: str
+    key: str
+    """The same in every life: what schedules name it by."""
     done: bool
     only_waits: bool
     """Its waking is a time-out that can come late, not an event that time brings."""
@@ -122,8 +124,8 @@ class Incarnation:
         """Begin to run these."""
         several = len(programs) > 1
         for index, program in enumerate(programs):
-            label = f"{self.label}/{index}" if several else self.label
-            self.runners.append(LoopRunner(self, label, program))
+            end = f"/{index}" if several else ""
+            self.runners.append(LoopRunner(self, end, program))
 
     def all_runners(self) -> list[Runner]:
         """Loops, then agents."""
@@ -146,13 +148,15 @@ class LoopRunner:
 
     only_waits = True
 
-    def __init__(self, life: Incarnation, label: str, program: Program) -> None:
+    def __init__(self, life: Incarnation, end: str, program: Program) -> None:
+        """*end* tells the loops of one process apart."""
         if not isinstance(program.handles.consumer, MemoryConsumer):
             raise DeclarationError(
-                f"{label} has a consumer of another broker", hint="make it with incarnation.broker"
+                f"{life.label}{end} has a consumer of another broker",
+                hint="make it with incarnation.broker",
             )
         self.life: Incarnation = life
-        self.label = label
+        self.label, self.key = life.label + end, life.name + end
         self.loop = program.loop
         self.handles = program.handles
         self.done = False
@@ -314,7 +318,7 @@ class AgentStepper:
 
     def __init__(self, life: Incarnation, event_loop: VirtualLoop) -> None:
         self.life: Incarnation = life
-        self.label = f"{life.label}/agents"
+        self.label, self.key = f"{life.label}/agents", f"{life.name}/agents"
         self.event_loop = event_loop
 
     def ready(self, now: float) -> bool:
@@ -344,7 +348,7 @@ class AgentStepper:
 class Network:
     """Lets markers, records and delivery reports arrive, in any order that Kafka allows."""
 
-    label = "network"
+    label = key = "network"
     only_waits = False
     done = False
     life = None

@@ -16,16 +16,17 @@ Source of the idea: deterministic simulation as FoundationDB and TigerBeetle pra
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from math import inf
-from random import Random
 from typing import Literal, Self
 
 from events.errors import BrokerError, OperatorError
 from events.memory import QUIET, Dice, Faults, Fired, Limits, MemoryBroker
 from events.sim_actors import Boot, Incarnation, Network, Runner
+from events.sim_director import Director
+from events.sim_schedule import DUE, JUMP, Schedule
 
 Outcome = Literal["done", "steps", "time", "stuck", "crashed"]
 """`done`: `until` became true. `steps`, `time`: a bound was reached before. `stuck`: nothing
@@ -92,10 +93,10 @@ class SimDriver:
     Args:
         seed: Decides everything that is left to chance.
         faults: What goes wrong, how often.
-        without: Numbers of faults (`Fired.number`) to leave out: to find the few that matter.
         limits: The broker's settings.
         pace: How time passes.
-        tracing: Keep a trace; switched off, a run is faster and otherwise the same.
+        tracing: Keep a trace and a schedule; switched off, a run is faster and otherwise the same.
+        schedule: Run this instead of choosing; the seed then means nothing.
         start_s: Where the virtual clock starts.
     """
 
@@ -104,14 +105,15 @@ class SimDriver:
         seed: int,
         *,
         faults: Faults = QUIET,
-        without: Collection[int] = (),
         limits: Limits | None = None,
         pace: Pace | None = None,
         tracing: bool = True,
+        schedule: Schedule | None = None,
         start_s: float = 1_700_000_000.0,
     ) -> None:
         self.seed = seed
-        self.dice = Dice(Random(seed), faults, without=without)
+        self._director = Director(seed, keeps=tracing, schedule=schedule)
+        self.dice = Dice(self._director.rng, faults)
         self.dice.on_fired = self._on_fired
         self.broker = MemoryBroker(self.clock, dice=self.dice, limits=limits)
         """The cluster; make topics and clients of the test with it. No fault strikes them."""
@@ -128,15 +130,15 @@ class SimDriver:
         self._order = count()
         self._stride_s = 0.0
         self._quiet_since, self._quiet_max_s = start_s, inf
-        self._last: Runner | None = None
-        # Some runs switch at every step, some let one actor act for long; in some, markers and
-        # deliveries take their time. Runs of one kind only would all miss the same bugs.
-        self._inertia = self.dice.rng.choice((0.0, 0.0, 0.5, 0.9))
-        self._haste = self.dice.rng.choice((1.0, 0.3, 0.03))
 
     def clock(self) -> float:
         """Virtual seconds since the epoch."""
         return self.now
+
+    @property
+    def schedule(self) -> Schedule:
+        """What was chosen so far; empty without `tracing`."""
+        return tuple(self._director.kept)
 
     # --- the system
 
@@ -201,6 +203,7 @@ class SimDriver:
     def _run(self, until: Callable[[], bool], steps_max: int, now_max: float) -> Outcome:
         cluster = self.broker.cluster
         asked_at = -1
+        self._director.begin()
         while True:
             if cluster.version != asked_at:
                 asked_at = cluster.version
@@ -212,30 +215,14 @@ class SimDriver:
             if self.now >= now_max:
                 return "time"
             self._do_due()
-            runner = self._choose()
-            if runner is not None:
-                self._step(runner)
-            elif not self._jump():
-                return "stuck"
-
-    def _choose(self) -> Runner | None:
-        now = self.now
-        last = self._last
-        # Drawn in any case: what a runner is ready for must not shift the stream of chance.
-        stays = self.dice.rng.random() < self._inertia
-        if stays and last is not None and last.ready(now):
-            return last
-        # The network comes first among the runners.
-        able = [runner for runner in self._runners if runner.ready(now)]
-        if not able:
-            return None
-        chosen = able[self.dice.pick(len(able))]
-        if chosen is self._network and self.dice.rng.random() > self._haste:
-            if len(able) == 1:
-                return None  # time passes before anything arrives
-            chosen = able[1 + self.dice.pick(len(able) - 1)]
-        self._last = chosen
-        return chosen
+            runner = self._director.choose(self._runners, self.now)
+            try:
+                if runner is not None:
+                    self._step(runner)
+                elif not self._jump():
+                    return "stuck"
+            finally:
+                self._director.done(JUMP if runner is None else runner.key)
 
     def _step(self, runner: Runner) -> None:
         self.steps += 1
@@ -295,12 +282,16 @@ class SimDriver:
         return True
 
     def _do_due(self) -> None:
+        if not self._agenda or self._agenda[0][0] > self.now:
+            return
+        self._director.due()
         while self._agenda and self._agenda[0][0] <= self.now:
             _, _, what, action = heapq.heappop(self._agenda)
             self._stride_s, self._quiet_since = 0.0, self.now
             if what:
                 self.tell("agenda", what)
             action()
+        self._director.done(DUE)
 
     # --- lives and deaths
 
@@ -372,7 +363,6 @@ class SimDriver:
     def _enlist(self) -> None:
         loops = (runner for life in self._lives() for runner in life.all_runners())
         self._runners = [self._network, *(runner for runner in loops if not runner.done)]
-        self._last = None
 
     # --- the trace
 
@@ -386,4 +376,4 @@ class SimDriver:
         self._enlist()
 
     def _on_fired(self, fired: Fired) -> None:
-        self.tell(fired.where, f"!! {fired.kind} ({fired.number})")
+        self.tell(fired.where, f"!! {fired.kind}")

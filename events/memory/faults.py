@@ -1,13 +1,12 @@
 """What goes wrong, how often, and the dice that decide it.
 
-*Faults* happen at most `fired_max` times in a run, are numbered, traced and can be left out one by
-one (to find the smallest set that breaks a system). *Weather* is what every cluster does all the
-time: markers arrive late, takes return less than they could, deliveries are slow.
+*Faults* happen at most `fired_max` times in a run, and are traced. *Weather* is what every cluster
+does all the time: markers arrive late, takes return less than they could, deliveries are slow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from random import Random
 
@@ -87,9 +86,8 @@ HARSH = Faults(
 
 @dataclass(frozen=True, slots=True)
 class Fired:
-    """A fault that happened: its number in this run, its kind and where."""
+    """A fault that happened, and where."""
 
-    number: int
     kind: str
     where: str
 
@@ -104,18 +102,15 @@ class Dice:
     Args:
         rng: The run's only source of chance.
         faults: How often what happens.
-        without: Numbers of faults that are decided as before, but do not happen.
     """
 
-    def __init__(self, rng: Random, faults: Faults, *, without: Collection[int] = ()) -> None:
+    def __init__(self, rng: Random, faults: Faults) -> None:
         self.rng = rng
         self.faults = faults
         self.fired: list[Fired] = []
         self.on_fired: Callable[[Fired], None] = _unheard
         self._random = rng.random
         self._odds = {name: float(getattr(faults, name)) for name in KINDS}
-        self._without = frozenset(without)
-        self._number = 0
         self._armed = True
 
     def strikes(self, kind: str, where: str) -> bool:
@@ -123,13 +118,9 @@ class Dice:
         odds = self._odds[kind]
         if not odds or not self._armed or self._random() >= odds:
             return False
-        number = self._number
-        self._number += 1
-        self._armed = self._number < self.faults.fired_max
-        if number in self._without:
-            return False
-        fired = Fired(number, kind, where)
+        fired = Fired(kind, where)
         self.fired.append(fired)
+        self._armed = len(self.fired) < self.faults.fired_max
         self.on_fired(fired)
         return True
 

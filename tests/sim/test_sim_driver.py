@@ -107,15 +107,6 @@ def test_every_fault_happens_in_some_run() -> None:
     assert seen == set(KINDS) - weather
 
 
-def test_a_fault_can_be_left_out() -> None:
-    with counting.system(3) as driver:
-        before = driver.run(steps_max=300).fired
-    with counting.system(3, without={before[0].number}) as driver:
-        after = driver.run(steps_max=300).fired
-
-    assert before[0] not in after
-
-
 def test_faults_end_when_their_number_is_reached() -> None:
     few = Faults(kill=0.5, fired_max=3)
     with counting.system(1, faults=few) as driver:

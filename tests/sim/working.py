@@ -113,9 +113,9 @@ class Worker:
             return
 
 
-def system(seed: int, *, hasty: bool = False, faults: Faults = HARSH) -> SimDriver:
+def system(seed: int, *, hasty: bool = False, faults: Faults = HARSH, **options: Any) -> SimDriver:
     """Two workers under faults, and some tasks."""
-    driver = SimDriver(seed, faults=faults)
+    driver = SimDriver(seed, faults=faults, **options)
     driver.broker.admin().create([TopicSpec(name, "task", 2, "") for name in ("tasks", "outcomes")])
 
     def boot(life: Incarnation) -> list[Program]:

@@ -151,11 +151,3 @@ def test_a_calm_cluster_strikes_no_more() -> None:
     dice.calm()
 
     assert not dice.strikes("kill", "p")
-
-
-def test_what_is_left_out_is_decided_but_does_not_happen() -> None:
-    dice = Dice(Random(1), Faults(kill=1.0), without={0})
-
-    assert not dice.strikes("kill", "p")
-    assert dice.strikes("kill", "p")
-    assert [fired.number for fired in dice.fired] == [1]
