@@ -85,6 +85,8 @@ class PartitionState:
             self.close(case_id, ClosedCase.from_json(value).closed)
         else:
             case = Case.from_json(value)
+            if case.published:
+                self.closed.discard(case_id)  # it was closed, and a replay opened it again
             self.cases[case_id] = value
             self._recent.pop(case_id, None)
             self.timers.disarm(case_id)
