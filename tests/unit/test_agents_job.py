@@ -352,6 +352,20 @@ def test_a_case_whose_task_does_not_decode_is_told() -> None:
     assert (outcome.status, outcome.error and outcome.error.kind) == ("failed", "undecodable")
 
 
+def test_what_needs_two_records_is_settled_by_both() -> None:
+    broken = json.loads(a_task().to_json())
+    del broken["event"]
+    bench = Workbench(answer)
+    bench.producer.answer = lambda record: TimeoutError() if ".dlq" in record.topic else None
+    bench.run(a_message(json.dumps(broken).encode()), seconds=1)
+    assert bench.crew.take_settled() == []
+
+    bench.producer.answer = lambda _: None
+    bench.advance(6)
+    assert len(bench.crew.take_settled()) == 1
+    assert [record.topic for record in bench.producer.acknowledged].count("cw.inbox") == 1
+
+
 @pytest.mark.parametrize(
     "ids",
     [
@@ -439,8 +453,10 @@ def test_a_job_that_was_discarded_before_it_began_leaves_nothing_behind() -> Non
     bench = Workbench(answer)
     bench.crew.begin([Job(a_message(a_task()))])
     bench.crew.discard(None)
-    bench.advance(60)
+    bench.advance(0)
+    assert not bench.crew._working
 
+    bench.advance(60)
     assert bench.outcomes() == []
     assert bench.crew.abandoned == 0
     assert bench.loop.next_timer() is None

@@ -174,10 +174,6 @@ async def hang() -> None:
     await asyncio.Event().wait()
 
 
-async def down() -> None:
-    raise DOWN
-
-
 async def nothing() -> None:
     pass
 
@@ -211,8 +207,13 @@ def test_a_place_that_comes_free_in_time_is_taken(clock: ManualClock) -> None:
 
 def test_an_open_breaker_refuses_before_anything_waits(clock: ManualClock) -> None:
     desk = Desk(clock, DependencyLimits(failures_max=1, calls_max=1))
-    desk.start(down).exception()
-    assert isinstance(error_of(desk.start(hang)), DependencyOpenError)
+    desk.start(hang)
+    fail(desk.dependencies.breaker("crm"))
+
+    refused = error_of(desk.start(nothing))
+
+    assert isinstance(refused, DependencyOpenError)
+    assert "breaker" in str(refused)
 
 
 def test_a_dependency_that_hangs_until_the_run_is_over_has_failed(clock: ManualClock) -> None:
@@ -254,11 +255,11 @@ COSTS = st.integers(0, 40)
 CALLS = st.lists(st.tuples(COSTS, COSTS, st.booleans()), max_size=20)
 
 
-@given(CALLS, st.integers(0, 100))
+@given(CALLS, st.integers(0, 100), st.integers(0, 100))
 def test_i6_spent_and_reserved_never_exceed_the_budget(
-    calls: list[tuple[int, int, bool]], limit: int
+    calls: list[tuple[int, int, bool]], limit: int, usd_max: int
 ) -> None:
-    meter = Meter(Budget(tokens=limit, usd=Decimal(limit), calls=10))
+    meter = Meter(Budget(tokens=limit, usd=Decimal(usd_max), calls=10))
     open_calls: list[tuple[Estimate, int]] = []
     for worst, share, settle_one in calls:
         estimate = Estimate(tokens=worst, usd=Decimal(worst))
@@ -274,7 +275,7 @@ def test_i6_spent_and_reserved_never_exceed_the_budget(
 
         reserved = sum(estimate.tokens for estimate, _ in open_calls)
         assert meter.spent.tokens_in + reserved <= limit
-        assert meter.spent.usd + reserved <= limit
+        assert meter.spent.usd + reserved <= usd_max
         assert meter.spent.calls + len(open_calls) <= 10
         assert meter.tokens_left() == limit - meter.spent.tokens_in - reserved
 

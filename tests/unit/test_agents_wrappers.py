@@ -164,7 +164,15 @@ def test_an_output_above_its_limit_is_refused_by_its_size(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    "output", [{"x": math.nan}, {"x": -math.inf}, {"x": object()}, {1: {2, 3}, "f": len}]
+    "output",
+    [
+        {"x": math.nan},
+        {"x": -math.inf},
+        {"x": object()},
+        {1: {2, 3}, "f": len},
+        {"confidence": True},
+        {"confidence": "high"},
+    ],
 )
 def test_what_json_cannot_hold_is_refused(output: object) -> None:
     async def loose(ticket: Ticket) -> dict[str, Any]:
@@ -205,8 +213,13 @@ def test_work_within_its_time_is_left_alone(bench: Bench) -> None:
 
 
 def test_a_time_out_of_the_agent_s_own_is_not_the_run_s(bench: Bench) -> None:
-    with pytest.raises(TimeoutError, match="mine"):
-        bench.handle(within_time(giving(TimeoutError("mine"))), bench.call())
+    async def slow(_: Call) -> Verdict:
+        await asyncio.sleep(1)
+        raise TimeoutError("mine")
+
+    for handler in (slow, giving(TimeoutError("mine"))):
+        with pytest.raises(TimeoutError, match="mine"):
+            bench.handle(within_time(handler), bench.call(), seconds=2)
 
 
 def test_a_task_whose_deadline_has_passed_is_not_run(bench: Bench) -> None:
