@@ -103,6 +103,11 @@ class ModelServer:
         """The URL before `/chat/completions`."""
         return f"http://127.0.0.1:{self._http.server_port}/v1"
 
+    @property
+    def connections(self) -> int:
+        """How many clients connected so far."""
+        return len(self._connections)
+
     def next_answer(self, request: dict[str, Any]) -> Answer:
         """Keep the request, and give what the script has for it."""
         self.requests.append(request)

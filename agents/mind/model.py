@@ -57,7 +57,6 @@ def load_litellm() -> Any:
     import litellm
 
     litellm.suppress_debug_info = True
-    litellm.redact_messages_in_exceptions = True
     for name in _LOGGERS:
         logging.getLogger(name).handlers.clear()  # its lines go the way of all others
     return litellm
@@ -131,9 +130,14 @@ class LitellmModel:
             raise AnswerLostError(f"{self.name} sent what is no completion: {error}") from error
 
     async def aclose(self) -> None:
-        """End the connections of this event loop; the model may be used again."""
+        """End the connections of this event loop; the model may be used again.
+
+        Not needed at the end of a process.
+        """
         if self._loaded is not None:
             await self._loaded.close_litellm_async_clients()
+            # Closed clients would stay there, and fail the next call.
+            self._loaded.in_memory_llm_clients_cache.flush_cache()
 
     @property
     def _litellm(self) -> Any:
@@ -149,12 +153,13 @@ class LitellmModel:
             "api_base": self._api_base,
             # The same for every call: litellm keeps one connection pool for each value.
             "timeout": self._timeout_s,
-            "max_retries": 0,
             "num_retries": 0,
         }
         if request.tools:
             # Some vendors ask for a schema through a tool, so it is one or the other.
             arguments["tools"] = list(request.tools)
+            # Since 1.81 litellm looks for tools of its own proxy, which needs more packages.
+            arguments["_skip_mcp_handler"] = True
         elif _is_object(request.schema) and self._takes_schemas():
             arguments["response_format"] = {
                 "type": "json_schema",
@@ -186,7 +191,7 @@ class LitellmModel:
         if tokens_in <= 0:
             tokens_in = tokens_in_of(request)
             tokens_out = len(text.encode()) // BYTES_PER_TOKEN
-        elif None in self._usd_per_mtoken:
+        elif self._usd_per_mtoken == (None, None):
             with suppress(Exception):  # as in `price`; unlike that, it knows of cached tokens
                 usd = self._litellm.completion_cost(completion_response=response, model=self.name)
                 return tokens_in, max(tokens_out, 0), _rounded(usd)

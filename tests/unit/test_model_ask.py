@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -74,6 +75,16 @@ def test_any_text_survives_the_way_through_json(said: str) -> None:
         assert read(Answer, Reply(wrapped, 1, 1)) == wanted
 
 
+def test_a_fence_inside_of_an_answer_is_a_part_of_it() -> None:
+    wanted = Answer(text="run\n```\nmake\n```\nand look")
+    for wrapped in (wanted.model_dump_json(), f"```json\n{wanted.model_dump_json()}\n```"):
+        assert read(Answer, Reply(wrapped, 1, 1)) == wanted
+
+
+def test_an_answer_may_be_a_list() -> None:
+    assert read(list[Answer], Reply(f"[{GOOD}]", 1, 1)) == [Answer.model_validate_json(GOOD)]
+
+
 def test_a_plain_answer_is_taken_as_it_is() -> None:
     model, outcome = asked(says("```\nany text\n```"), function=text)
     assert outcome.output == "```\nany text\n```"
@@ -132,6 +143,19 @@ def test_what_was_spent_stands_in_the_outcome_also_when_nothing_fits() -> None:
     _, outcome = asked(*[says(BAD)] * 3)
     spent = Usage(tokens_in=60, tokens_out=30, usd=3 * Decimal("0.00004"), calls=3)
     assert outcome.usage == spent
+
+
+def test_everything_that_is_sent_counts() -> None:
+    plain = Request(({"role": "user", "content": "hello"},), 10, 1.0)
+    long = "x" * 600
+    calling = {"role": "assistant", "content": None, "tool_calls": [{"function": long}]}
+    for more in (
+        replace(plain, schema={"title": long}),
+        replace(plain, tools=({"description": long},)),
+        replace(plain, turns=(*plain.turns, calling)),
+        replace(plain, turns=(*plain.turns, {"role": "tool", "content": long})),
+    ):
+        assert tokens_in_of(more) >= tokens_in_of(plain) + 300
 
 
 def test_a_prompt_that_does_not_fit_the_tokens_left_is_not_sent() -> None:
