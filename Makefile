@@ -34,7 +34,7 @@ check: $(TEST) ## Format, lint, types, architecture, schema drift
 	$(BIN)/caseworks schemas check
 
 test-fast: $(TEST) ## Unit, contract on the memory broker, simulation smoke: under 30 s
-	$(PYTEST) -q -m "not kafka and not e2e and not slow" $(ARGS)
+	$(PYTEST) -q -n 2 -m "not kafka and not e2e and not slow" $(ARGS)
 
 test: $(TEST) ## Everything, on a local Apache Kafka that it starts itself: under 10 min
 	$(PYTEST) $(ARGS)
