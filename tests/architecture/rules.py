@@ -39,6 +39,11 @@ class Source:
         """The parsed file."""
         return ast.parse(self.text, self.path)
 
+    @cached_property
+    def nodes(self) -> tuple[ast.AST, ...]:
+        """Every node of it: most rules look at all of them."""
+        return tuple(ast.walk(self.tree))
+
     def lies_in(self, patterns: Iterable[str]) -> bool:
         """Whether one of the patterns names this file."""
         return any(fnmatch(self.path, pattern) for pattern in patterns)
@@ -49,7 +54,7 @@ class Source:
 
 def imports_of(source: Source) -> Iterator[tuple[int, str]]:
     """Every import as (line, dotted name): static, relative, lazy, and by literal string."""
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         yield from _imported_by(source, node)
 
 
@@ -161,7 +166,7 @@ def pure_files_do_no_io(source: Source) -> list[str]:
     ]
     called = [
         f"{source.path}:{node.lineno}: a pure file calls {call}(); take its value as an argument"
-        for node in ast.walk(source.tree)
+        for node in source.nodes
         if isinstance(node, ast.Call)
         and (call := ".".join(_dotted(node.func).split(".")[-2:])) in house.IMPURE_CALLS
     ]
@@ -182,7 +187,7 @@ def functions_are_short(source: Source) -> list[str]:
     return [
         f"{source.path}:{node.lineno}: {node.name} has {lines} lines,"
         f" at most {house.FUNCTION_LINES_MAX}"
-        for node in ast.walk(source.tree)
+        for node in source.nodes
         if isinstance(node, FUNCTIONS)
         and (lines := (node.end_lineno or 0) - node.lineno + 1) > house.FUNCTION_LINES_MAX
     ]
@@ -228,7 +233,7 @@ def tests_patch_nothing(source: Source) -> list[str]:
         if _names(module, {"unittest.mock", "mock", "pytest_mock"})
     ] + [
         (node.lineno, _dotted(node))
-        for node in ast.walk(source.tree)
+        for node in source.nodes
         if isinstance(node, ast.Attribute)
         and re.fullmatch(r"(?:monkeypatch\.(?:set|del)(?:attr|item)|mocker\..*)", _dotted(node))
     ]
@@ -242,13 +247,13 @@ def tests_sleep_only_to_poll(source: Source) -> list[str]:
     """`time.sleep` outside of a loop waits for luck: poll until, with a deadline."""
     polls = {
         id(node)
-        for loop in ast.walk(source.tree)
+        for loop in source.nodes
         if isinstance(loop, (ast.For, ast.While))
         for node in ast.walk(loop)
     }
     return [
         f"{source.path}:{node.lineno}: sleeps outside of a loop; poll until, with a deadline"
-        for node in ast.walk(source.tree)
+        for node in source.nodes
         if isinstance(node, ast.Call)
         and _dotted(node.func) in {"time.sleep", "sleep"}
         and id(node) not in polls
