@@ -562,7 +562,7 @@ def test_i8_no_history_makes_it_commit_what_is_unfinished_or_gone(
             case "turn":
                 stage.turn(which)
     for source in (P0, P1):
-        for _ in range(3 * 60):
+        for _ in range(60):
             for running in list(stage.running):
                 stage.settle(running.offset, source=running.source)
             stage.turn()
