@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from events.sim_actors import Runner
 from events.sim_schedule import DUE, JUMP, START, Chance, Choice, Schedule, Tape
 
+TARRIES_MAX = 8
+"""How many times in a row time passes while something is on its way and nobody else can go."""
+
 
 class Director:
     """Chooses runners; owns the run's only source of chance.
@@ -31,7 +34,7 @@ class Director:
         self._inertia = (0.0, 0.0, 0.5, 0.9)[int(self.rng.random() * 4)]
         self._haste = (1.0, 0.3, 0.03)[int(self.rng.random() * 3)]
         self._last: Runner | None = None
-        self._turns = 0
+        self._tarried = self._turns = 0
         self._turn_of: dict[str, int] = {}
         self._started = False
 
@@ -68,9 +71,13 @@ class Director:
             return self._last
         chosen = able[int(self.rng.random() * len(able))]
         if chosen is network and self.rng.random() > self._haste:
-            if len(able) == 1:
+            if len(able) > 1:
+                chosen = able[1 + int(self.rng.random() * (len(able) - 1))]
+            elif self._tarried < TARRIES_MAX:
+                self._tarried += 1
                 return None  # time passes before anything arrives
-            chosen = able[1 + int(self.rng.random() * (len(able) - 1))]
+        if chosen is network:
+            self._tarried = 0
         self._last = chosen
         return chosen
 

@@ -185,9 +185,9 @@ class SimDriver:
     ) -> Run:
         """Go on until `until` is true, or one of the bounds is reached.
 
-        May be called again to go on. `until` is asked whenever the cluster has changed. When
-        nothing changes and no agent acts for `quiet_max_s` of virtual time, the run is stuck:
-        a system that waits for its own timers longer than that needs more.
+        May be called again to go on. `until` is asked when the cluster has changed or everybody
+        waits. When nothing changes and no agent acts for `quiet_max_s` of virtual time, the run
+        is stuck: a system that waits for its own timers longer than that needs more.
         """
         error: BaseException | None = None
         self._quiet_max_s, self._quiet_since = quiet_max_s, self.now
@@ -202,20 +202,21 @@ class SimDriver:
 
     def _run(self, until: Callable[[], bool], steps_max: int, now_max: float) -> Outcome:
         cluster = self.broker.cluster
-        asked_at = -1
+        asked_at, jumped = -1, False
         self._director.begin()
         while True:
-            if cluster.version != asked_at:
-                asked_at = cluster.version
-                self._quiet_since = self.now
-                if until():
-                    return "done"
+            changed = cluster.version != asked_at
+            if changed:
+                asked_at, self._quiet_since = cluster.version, self.now
+            if (changed or jumped) and until():
+                return "done"
             if self.steps >= steps_max:
                 return "steps"
             if self.now >= now_max:
                 return "time"
             self._do_due()
             runner = self._director.choose(self._runners, self.now)
+            jumped = runner is None
             try:
                 if runner is not None:
                     self._step(runner)

@@ -278,6 +278,18 @@ def test_time_jumps_over_waiting_and_stops_at_what_will_happen() -> None:
     assert run.steps < 15_000
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_on_its_way_arrives_before_a_run_is_called_stuck(seed: int) -> None:
+    with SimDriver(seed, faults=Faults(slow_delivery=1.0)) as driver:
+        driver.broker.admin().create([TopicSpec("out", "", 1, "")])
+        for _ in range(3):
+            driver.broker.producer().produce(Record("out", b"k", b"v"))
+        driver.after(1.0, "something else", lambda: None)
+        run = driver.run(lambda: driver.broker.log(OUT).end == 3)
+
+    assert run.outcome == "done"
+
+
 def test_the_process_that_must_not_die_does_not() -> None:
     with counting.system(2, faults=Faults(kill=0.5, fired_max=1000)) as driver:
         driver.add("client", counting.boot("nothing", "client"), mortal=False)
