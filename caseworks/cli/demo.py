@@ -74,7 +74,8 @@ def _on_stage(target: str, app: App, material: Material, settings: Settings) -> 
     from caseworks.demo.play import Play
     from caseworks.stage import Cast, Stage
 
-    cast = Cast(target=target, log_level="error", log_dir=settings.data_dir)
+    level = settings.log_level if "log_level" in settings.model_fields_set else "error"
+    cast = Cast(target=target, log_level=level, log_dir=settings.data_dir)
     with Steps() as steps:
         stage = Stage(app, settings, cast, progress=steps.progress, listener=_tell)
         with stage:

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -51,11 +51,14 @@ def test_help_imports_nothing_that_takes_long() -> None:
 
 
 @pytest.mark.slow
-def test_help_comes_within_half_a_second() -> None:
+def test_help_costs_less_than_half_a_second() -> None:
+    """Of the processor: how long that takes is the neighbours' business too."""
+
     def once() -> float:
-        start = time.monotonic()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert in_process("--help").returncode == 0
-        return time.monotonic() - start
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     assert min(once() for _ in range(5)) < 0.5
 
