@@ -218,14 +218,16 @@ def test_an_agent_that_blocks_the_event_loop_is_answered_for_and_ends_the_proces
 
 
 def test_closing_does_not_wait_for_an_agent_that_does_not_let_go() -> None:
-    release = threading.Event()
+    entered, release = threading.Event(), threading.Event()
 
     async def blocks(ticket: Ticket) -> Answer:
+        entered.set()
         release.wait(60)
         return Answer(text="late")
 
     made = Shop(blocks, Recorder())
     made.start()
+    assert entered.wait(WAIT_S)
     made.executor.close()
     assert not made.host.close(timeout_s=0.05)
     release.set()
