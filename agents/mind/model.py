@@ -78,6 +78,7 @@ class LitellmModel:
         self._load = load
         self._loaded: Any = None
         self._loading = asyncio.Lock()
+        self._takes_schemas = False
         self._prepared = False
 
     async def prepare(self) -> None:
@@ -99,6 +100,7 @@ class LitellmModel:
                 hint="set CASEWORKS_MODEL_USD_PER_MTOKEN_IN and _OUT (0 for a model of your own), "
                 "or CASEWORKS_MODEL_PRICE_UNKNOWN_OK=true",
             )
+        self._takes_schemas = self._litellm.supports_response_schema(model=self.name)
         self._prepared = True
 
     def price(self, tokens_in: int, tokens_out: int) -> Decimal | None:
@@ -106,8 +108,9 @@ class LitellmModel:
         if usd_in is not None or usd_out is not None:
             usd = (usd_in or 0) * tokens_in + (usd_out or 0) * tokens_out
             return _rounded(Decimal(usd) / 1_000_000)
+        litellm = self._litellm
         try:
-            known = self._litellm.cost_per_token(
+            known = litellm.cost_per_token(
                 model=self.name, prompt_tokens=tokens_in, completion_tokens=tokens_out
             )
         except Exception:  # noqa: BLE001 - litellm has no one error for what it does not know
@@ -160,22 +163,21 @@ class LitellmModel:
             arguments["tools"] = list(request.tools)
             # Since 1.81 litellm looks for tools of its own proxy, which needs more packages.
             arguments["_skip_mcp_handler"] = True
-        elif _is_object(request.schema) and self._takes_schemas():
+        elif _is_object(request.schema) and self._takes_schemas:
             arguments["response_format"] = {
                 "type": "json_schema",
                 "json_schema": {"name": "answer", "schema": request.schema, "strict": False},
             }
         return arguments
 
-    def _takes_schemas(self) -> bool:
-        return bool(self._litellm.supports_response_schema(model=self.name))
-
     def _reply(self, request: Request, response: Any) -> Reply:
         choice = response.choices[0]
         text, cut = _cut(choice.message.content or "", self._answer_bytes_max)
         calls = tuple(
             ToolCall(
-                each.id or f"call_{at}", each.function.name or "", each.function.arguments or ""
+                each.id or f"call_{at}",
+                each.function.name or "",
+                _cut(each.function.arguments or "", self._answer_bytes_max)[0],
             )
             for at, each in enumerate(choice.message.tool_calls or ())
         )
@@ -192,8 +194,9 @@ class LitellmModel:
             tokens_in = tokens_in_of(request)
             tokens_out = len(text.encode()) // BYTES_PER_TOKEN
         elif self._usd_per_mtoken == (None, None):
-            with suppress(Exception):  # as in `price`; unlike that, it knows of cached tokens
-                usd = self._litellm.completion_cost(completion_response=response, model=self.name)
+            # What litellm made of it knows of cached tokens, unlike `price`.
+            usd = getattr(response, "_hidden_params", {}).get("response_cost")
+            if usd is not None:
                 return tokens_in, max(tokens_out, 0), _rounded(usd)
         tokens_out = max(tokens_out, 0)
         return tokens_in, tokens_out, self.price(tokens_in, tokens_out)
