@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from zlib import crc32
 
 from agents.call import Call, Handler
-from agents.outcomes import Failed, Halted, Verdict, verdict_of
+from agents.outcomes import Deferred, Failed, Halted, Verdict, verdict_of
+from schemas.task import Task
 
 
 def translated(inner: Handler) -> Handler:
@@ -29,12 +31,20 @@ def translated(inner: Handler) -> Handler:
     return handle
 
 
+def spread(wait_s: float, task: Task) -> float:
+    """Up to twice the wait, by a hash of the task: what was deferred together returns apart."""
+    return wait_s * (1 + crc32(f"{task.task_id}:{task.attempt}".encode()) / 2**32)
+
+
 def _told(call: Call, verdict: Verdict, error: BaseException) -> Verdict:
     log = call.context.log
     match verdict:
         case Halted(trace=()):
             log.warning("attempt_halted", kind=verdict.kind, error=verdict.message)
             return replace(verdict, trace=call.context.trace.lines())
+        case Deferred(retry_after_s=wait_s) if wait_s is not None:
+            log.info("attempt_deferred", kind=verdict.kind, error=verdict.message)
+            return replace(verdict, retry_after_s=spread(wait_s, call.task))
         case Failed(kind="exception"):
             log.error("attempt_raised", error=verdict.message, exc_info=error)
         case _:

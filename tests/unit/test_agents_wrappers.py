@@ -289,10 +289,7 @@ def test_the_same_run_waits_the_same() -> None:
         (TimeoutError(), Retry("timeout", "TimeoutError")),
         (ConnectionResetError("gone"), Retry("connection", "gone")),
         (OSError("no route"), Retry("connection", "no route")),
-        (
-            DependencyOpenError("crm is open", retry_after_s=9.0),
-            Deferred("dependency_open", "crm is open", 9.0),
-        ),
+        (DependencyOpenError("crm is busy"), Deferred("dependency_open", "crm is busy")),
         (PermanentError("no such card"), Failed("permanent", "no such card")),
         (HaltedError("too long", trace=("a",)), Halted("halted", "too long", ("a",))),
         (ValueError("x"), Failed("exception", "ValueError: x")),
@@ -308,6 +305,20 @@ def test_the_same_run_waits_the_same() -> None:
 )
 def test_every_exception_is_a_verdict(bench: Bench, error: BaseException, verdict: Verdict) -> None:
     assert bench.handle(translated(giving(error)), bench.call()) == verdict
+
+
+def test_what_a_closed_dependency_defers_comes_back_spread_over_its_wait(bench: Bench) -> None:
+    waits = set()
+    for attempt in range(1, 50):
+        handler = translated(giving(DependencyOpenError("open", retry_after_s=30.0)))
+        verdict = bench.handle(handler, bench.call(attempt=attempt))
+        assert isinstance(verdict, Deferred)
+        assert verdict.retry_after_s is not None
+        waits.add(verdict.retry_after_s)
+
+    assert len(waits) > 40
+    assert 30 <= min(waits) < 35
+    assert 55 < max(waits) <= 60
 
 
 def test_a_halted_agent_tells_what_it_did_last(bench: Bench) -> None:
