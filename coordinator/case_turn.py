@@ -238,7 +238,7 @@ class CaseTurn(Turn):
                 key = _case_id(digest).encode()
                 self.records.append(Record(topic, key, None, headers, partition))
         for source, position in self.positions.items():
-            value = Position(inbox=position).to_json()
+            value = Position.trusted(inbox=position).to_json()
             self.records.append(Record(topic, POSITION_KEY, value, headers, source.partition))
 
 

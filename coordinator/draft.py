@@ -119,7 +119,8 @@ class Draft:
 
     def spend(self, usage: Usage) -> None:
         """Add what an attempt cost to the case."""
-        self.usage = self.usage + usage
+        if not usage.is_nothing:
+            self.usage = usage if self.usage is None else self.usage + usage
 
     def ignore(self, why: IgnoredWhy) -> None:
         """The command changes nothing."""

@@ -90,13 +90,12 @@ class TransactionalLoop:
             wait_s = 0.005 if self.pending else self.limits.take_timeout_s
             taken: Taken = yield Take(self.batch, wait_s)
             self._assign(taken)
-            yield from self._restore_pending()
+            # What a partition delivered before it was opened is delivered again from its position.
+            messages = taken.messages
+            if self.pending:
+                messages = [m for m in messages if m.source in self.ready]
+                yield from self._restore_pending()
             now: float = yield Now()
-            messages = (
-                [m for m in taken.messages if m.source in self.ready]
-                if (self.pending)
-                else taken.messages
-            )
             turn = self.processor.plan(messages, self.ready, now)
             if turn is not None:
                 yield from self._transact(turn, messages, now)
@@ -123,8 +122,6 @@ class TransactionalLoop:
 
     def _restore_pending(self) -> Step:
         """(a) committed positions, (b) high watermarks, (c) changelogs up to them; (d) start."""
-        if not self.pending:
-            return
         try:
             yield from self._begin_restore()
             stuck = yield from self._read_changelogs()

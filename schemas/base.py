@@ -28,6 +28,8 @@ def instant(epoch_s: float) -> datetime:
 
 
 _set = object.__setattr__
+_ANY: frozenset[str] = frozenset()
+"""Stands for the fields that were set: nothing of ours asks."""
 
 
 @cache
@@ -61,7 +63,7 @@ class Message(BaseModel):
         cls = type(self)
         new = cls.__new__(cls)
         _set(new, "__dict__", {**self.__dict__, **fields})
-        _set(new, "__pydantic_fields_set__", self.__pydantic_fields_set__ | fields.keys())
+        _set(new, "__pydantic_fields_set__", _ANY)
         _set(new, "__pydantic_extra__", None)
         _set(new, "__pydantic_private__", None)
         return new
@@ -74,7 +76,7 @@ class Message(BaseModel):
         """
         new = cls.__new__(cls)
         _set(new, "__dict__", {**_defaults(cls), **fields})
-        _set(new, "__pydantic_fields_set__", set(fields))
+        _set(new, "__pydantic_fields_set__", _ANY)
         _set(new, "__pydantic_extra__", None)
         _set(new, "__pydantic_private__", None)
         return new

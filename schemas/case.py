@@ -9,7 +9,7 @@ from pydantic import Field
 from schemas.base import Message, Name
 from schemas.event import Event
 from schemas.outcome import Failure
-from schemas.usage import NOTHING, Usage
+from schemas.usage import Usage
 
 CASE_VERSION = 1
 
@@ -77,7 +77,7 @@ class Case(Message):
     """Task ids with a live dead letter: the case is kept for their replay."""
     replays: tuple[str, ...] = ()
     """Ids of the replay commands already applied (I9)."""
-    usage: Usage = NOTHING
+    usage: Usage | None = None
 
 
 class ClosedCase(Message):
