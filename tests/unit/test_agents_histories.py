@@ -1,0 +1,59 @@
+"""Random histories of a worker: arrivals, settlements, rebalances. `Stage` checks every commit."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.worker_stage import P0, P1, Stage, message
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("arrive"), st.integers(0, 1), st.integers(1, 3)),
+        st.tuples(st.just("settle"), st.integers(0, 9), st.just(0)),
+        st.tuples(st.just("lose"), st.integers(0, 1), st.just(0)),
+        st.tuples(st.just("revoke"), st.integers(0, 1), st.just(0)),
+        st.tuples(st.just("turn"), st.integers(1, 3), st.just(0)),
+    ),
+    max_size=60,
+)
+
+
+@given(STEPS, st.booleans())
+def test_i8_no_history_makes_it_commit_what_is_unfinished_or_gone(
+    steps: list[tuple[str, int, int]], ordered: bool
+) -> None:
+    stage = Stage(ordered=ordered, in_flight_max=3, span_max=4, drain_timeout_s=0.1)
+    stage.turn()
+    next_offset, epoch = {P0: 0, P1: 0}, 1
+    for name, which, more in steps:
+        source = (P0, P1)[which % 2]
+        match name:
+            case "arrive":
+                for _ in range(more):
+                    key = b"xy"[which : which + 1]
+                    stage.arrive(
+                        message(
+                            next_offset[source], source, epoch=stage.assignment[source], key=key
+                        )
+                    )
+                    next_offset[source] += 2
+            case "settle" if stage.running:
+                done = stage.running[which % len(stage.running)]
+                stage.settle(done.offset, source=done.source)
+            case "lose" | "revoke":
+                if name == "revoke":
+                    stage.revoke(source)
+                epoch += 1
+                stage.regain(source, epoch)
+                committed = [commit[source] for commit in stage.commits if source in commit]
+                next_offset[source] = max(committed, default=0) + len(committed) % 2
+                stage.turn(2)
+            case "turn":
+                stage.turn(which)
+    for source in (P0, P1):
+        for _ in range(60):
+            for running in list(stage.running):
+                stage.settle(running.offset, source=running.source)
+            stage.turn()
+        assert stage.finished[source] == stage.delivered[source], "something never ran"
