@@ -177,7 +177,10 @@ class System:
             namespace=settings.namespace,
             model=make_model(settings),
             telemetry=self.telemetry,
-            limits=WorkLimits(output_bytes_max=settings.output_bytes_max),
+            limits=WorkLimits(
+                output_bytes_max=settings.output_bytes_max,
+                repairs_max=settings.model_repairs_max,
+            ),
         )
 
     def workers(
