@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 from caseworks.compose import build
 from caseworks.supervisor import TURN_S, Listener, Program, RestartPolicy, Supervisor
+from events.errors import SetupError
 from events.local_kafka import LocalKafka, Options, status
 
 if TYPE_CHECKING:
@@ -46,6 +48,33 @@ class Cast:
     log_level: str = "warning"
     log_dir: Path | None = None
     http_port: int = 0
+
+
+@contextmanager
+def alone(settings: Settings) -> Iterator[None]:
+    """Hold the data folder for this namespace; the system lets go when the process ends.
+
+    Raises `SetupError` when another one holds it: two coordinators under one name would fence each
+    other for ever.
+    """
+    folder = settings.data_dir
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / f"up-{settings.namespace}.lock").open("a", encoding="utf-8")
+    except OSError as error:
+        raise SetupError(
+            f"cannot write to {folder}: {error.strerror}",
+            hint="set CASEWORKS_DATA_DIR to a folder that can be written",
+        ) from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SetupError(
+                f"`caseworks up` runs on {folder} already",
+                hint="use that one, or set CASEWORKS_DATA_DIR or CASEWORKS_NAMESPACE",
+            ) from None
+        yield
 
 
 class Stage:
@@ -82,6 +111,7 @@ class Stage:
         Raises `SetupError`; then nothing is left running.
         """
         with ExitStack() as started:
+            started.enter_context(alone(self.settings))
             self._start_kafka(started)
             self.system: System = build(self._app, self.settings)
             self.system.ensure_topics()

@@ -82,7 +82,7 @@ STEP_COLUMNS = ("step", "status", "attempts", "ms", "confidence", "agent", "erro
 
 def _steps(found: Found) -> Iterator[tuple[object, ...]]:
     """Rows of `STEP_COLUMNS`, from the result when there is one, else from the state."""
-    from caseworks.casebook import took_ms
+    from caseworks.timeline import took_ms
 
     if found.results:
         for name, report in found.results[-1].result.steps.items():

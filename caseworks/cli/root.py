@@ -14,7 +14,8 @@ from caseworks.cli.doctor import doctor
 from caseworks.cli.init import init
 from caseworks.cli.kafka import kafka
 from caseworks.cli.output import say
-from caseworks.cli.publishing import publish, results
+from caseworks.cli.publishing import publish
+from caseworks.cli.results import results
 from caseworks.cli.roles import coordinator, worker
 from caseworks.cli.schemas import schemas
 from caseworks.cli.topics import lag, topics

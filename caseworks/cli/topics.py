@@ -90,7 +90,10 @@ def lag(
     bootstrap: BootstrapOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Show how many records each consumer group has yet to do."""
+    """Show how many records each consumer group has yet to do.
+
+    The marker at the end of a transaction counts as one until something comes after it.
+    """
     from caseworks.lag import behind
 
     settings = settings_of(bootstrap)

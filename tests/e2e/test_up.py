@@ -82,6 +82,13 @@ def test_commands_find_the_broker_that_runs(running: Up) -> None:
     assert {json.loads(line)["mark"] for line in ran.stdout.splitlines()} <= {"ok", "warning"}
 
 
+def test_a_second_one_on_the_same_folder_is_refused(running: Up) -> None:
+    ran = caseworks(running.data_dir, "up", "--app", APP)
+    assert ran.returncode == 3
+    assert "`caseworks up` runs on" in ran.stderr
+    assert running.process.poll() is None
+
+
 def test_ctrl_c_stops_everything(tmp_path: Path) -> None:
     with up(tmp_path, APP) as running:
         pids = running.children().values()

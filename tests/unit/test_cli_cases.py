@@ -68,7 +68,7 @@ def test_an_unknown_case_is_one_line(command: CommandLine) -> None:
 def test_open_cases_are_listed_the_oldest_first(command: CommandLine) -> None:
     old, young, done = (grown(event_id=name)[0] for name in ("old", "young", "done"))
     closed = grown("triage", "billing", "kb", "reply", event_id="done")[-1]
-    young = young.model_copy(update={"opened": NOW + 5})
+    young = young.evolve(opened=NOW + 5)
     command.produce(*map(state_record, (young, done, old, closed)))
     told = command("case", "list", "--json").lines
     assert [each["event"]["id"] for each in told] == ["old", "young"]
