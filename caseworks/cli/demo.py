@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from events.settings import Settings
 
 RATE_ONE, RATE_TWO = 100.0, 250.0
-EVENTS_TWO = 2000
+EVENTS_TWO = 1500
 PHASE_TIMEOUT_S = 90.0
 WARM_UPS, WARM_UP_EVENTS = 3, 40
 GRACE_S = 1.0
@@ -77,7 +79,7 @@ def _on_stage(target: str, app: App, material: Material, settings: Settings) -> 
     level = settings.log_level if "log_level" in settings.model_fields_set else "error"
     cast = Cast(target=target, log_level=level, log_dir=settings.data_dir)
     with Steps() as steps:
-        stage = Stage(app, settings, cast, progress=steps.progress, listener=_tell)
+        stage = Stage(app, settings, cast, progress=steps.progress, listener=_Deaths())
         with stage:
             steps.progress(f"starting {1 + len(app.agents)} processes", 0.0)
             with _last_words(settings.data_dir):
@@ -147,12 +149,23 @@ def _victims(agents: Sequence[str]) -> list[Kill]:
     return [Kill("coordinator-0", EVENTS_TWO // 4), worker]
 
 
-def _tell(change: Change) -> None:
-    """Deaths are announced by who kills; what is news here is that somebody is back."""
-    if change.kind == "died" and change.ended != -9:
+class _Deaths:
+    """Tells who died and who is back; a first start is no news."""
+
+    def __init__(self) -> None:
+        self._dead: dict[str, float] = {}
+
+    def __call__(self, change: Change) -> None:
         from caseworks.supervisor import ended_by
 
-        note(f"{change.program.name} died: {ended_by(change.ended)}")
+        name = change.program.name
+        if change.kind == "died":
+            self._dead[name] = time.monotonic()
+            if change.ended != -signal.SIGKILL:
+                note(f"{name} died: {ended_by(change.ended)}")
+        elif change.kind == "ready" and name in self._dead:
+            after_s = time.monotonic() - self._dead.pop(name)
+            say(f"{name} is back after {after_s:.1f} s (pid {change.pid})")
 
 
 # --- what it looks like
@@ -190,7 +203,7 @@ def _summary(one: Measured, material: Material) -> None:
     judged = [(kind, judge_phase(one, kind, material.judge)) for kind in types]
     write_table(
         "Answers without a person, against what people labelled",
-        ("event", "labelled", "answered", "right", "wrong", "to a person", "out of scope: kept"),
+        ("event", "labelled", "answered", "right", "wrong", "to a person"),
         [
             (
                 kind,
@@ -199,13 +212,16 @@ def _summary(one: Measured, material: Material) -> None:
                 each.right,
                 each.wrong,
                 each.escalated,
-                f"{each.escalated_out_of_scope} of {each.out_of_scope}",
             )
             for kind, each in judged
             if each.labelled
         ],
-        right="1 2 3 4 5 6",
+        right="1 2 3 4 5",
     )
+    for kind, each in judged:
+        if each.out_of_scope:
+            kept = f"{each.escalated_out_of_scope} of {each.out_of_scope}"
+            say(f"{kind} out of scope, apart from the above: {kept} went to a person")
     write_table(
         "From event to result",
         ("event", "n", "confidence", "p50 ms", "p99 ms"),
