@@ -38,7 +38,7 @@ def consumer(role: str, bootstrap: str, tag: str, topic: str) -> ck.Consumer:
     return made
 
 
-def take(source: ck.Consumer) -> list[ck.Message]:
+def take(source: ck.Consumer) -> list[Any]:
     """One batch; waits for the first message only."""
     first = source.poll(0.05)
     if first is None:

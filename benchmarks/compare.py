@@ -20,7 +20,8 @@ from pathlib import Path
 from statistics import median
 
 import psutil
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from benchmarks import bare
 from benchmarks.load import Client, Target

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from agents.context import Context
     from agents.mind.errors import ModelError
     from agents.outcomes import Escalate
-
     from caseworks.app import App, Step
     from caseworks.client import publish, subscribe
     from events.errors import PermanentError, TransientError

@@ -8,9 +8,9 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from agents.agent import Agent
 from pydantic import TypeAdapter
 
+from agents.agent import Agent
 from coordinator.workflow import Plan, compile_all
 from events.errors import DeclarationError
 from schemas.result import ResultStatus

@@ -24,7 +24,7 @@ An event that the table does not list for a state is a bug of ours and raises `K
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from schemas.case import CaseStatus, StepStatus
 
@@ -93,7 +93,7 @@ ENDED_WELL: frozenset[StepStatus] = frozenset(("done", "skipped"))
 """Steps that read it may start."""
 
 
-def mermaid(table: Mapping[str, Mapping[str, str]], start: str) -> str:
+def mermaid(table: Mapping[Any, Mapping[Any, str]], start: str) -> str:
     """A table as a Mermaid state diagram, in the order it is written."""
     lines = ["stateDiagram-v2", f"    [*] --> {start}"]
     for state, moves in table.items():
