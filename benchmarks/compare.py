@@ -24,7 +24,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from benchmarks import bare
-from benchmarks.load import Client, Target
+from benchmarks.load import Client, Headers, Target
 from events.local_kafka import LocalKafka
 
 NAMESPACE = "bench"
@@ -167,7 +167,7 @@ def _bare_target(tag: str) -> Target:
 
 
 def _our_target() -> Target:
-    fixed = [
+    fixed: Headers = [
         ("ce_specversion", b"1.0"),
         ("ce_source", b"/bench"),
         ("ce_type", b"ticket.created"),

@@ -12,7 +12,7 @@ import confluent_kafka as ck
 
 from benchmarks.workload import event
 
-Headers = list[tuple[str, bytes]]
+Headers = list[tuple[str, str | bytes | None]]
 WAIT_S = 60.0
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+from structlog.contextvars import clear_contextvars
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,6 +41,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             kinds |= {"kafka"}
         for kind in sorted(kinds):
             item.add_marker(kind)
+
+
+@pytest.fixture(autouse=True)
+def own_log_context() -> None:
+    """What one test binds to its log lines does not stand in those of the next."""
+    clear_contextvars()
 
 
 @pytest.fixture(scope="session")
