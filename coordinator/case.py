@@ -26,6 +26,9 @@ class Tick:
     """Time has passed: fire what is due."""
 
 
+UNDECODABLE = "undecodable"
+"""Failure kind of a task that the worker could not read, and put to the dead letters itself."""
+
 Applied = tuple[Case | None, list[Effect]]
 
 
@@ -172,7 +175,8 @@ def _give_up(draft: Draft, step: StepSpec, error: Failure, outcome: Outcome | No
         draft.advance()
         return
     task_id = task_id_of(draft.case.case_id, name, state.replay)
-    draft.effects.append(Bury(name, error, outcome))
+    if error.kind != UNDECODABLE:  # that letter the worker has written already
+        draft.effects.append(Bury(name, error, outcome))
     draft.dead_letters = (*draft.dead_letters, task_id)
     text = f"{name}: {error.kind}: {error.message}".rstrip(": ")
     match step.on_dead_letter:

@@ -254,6 +254,14 @@ def test_an_agent_can_escalate() -> None:
     assert results(machine)[0].reason == "triage: angry"
 
 
+def test_a_task_that_its_worker_could_not_read_is_not_buried_twice() -> None:
+    machine = Machine()
+    effects = machine.says("triage", "failed", error=Failure(kind="undecodable"))
+
+    assert [type(effect) for effect in effects] == [Publish]
+    assert machine.case.dead_letters == (task_id_of(machine.case.case_id, "triage"),)
+
+
 def _dead(machine: Machine) -> Replay:
     for step in ("triage", "billing", "kb"):
         machine.says(step)
