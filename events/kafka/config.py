@@ -63,7 +63,10 @@ READING: Mapping[str, str] = {
     "fetch.error.backoff.ms": "50",
     "socket.timeout.ms": "10000",  # bounds a synchronous commit
 }
-CONSUMER: Mapping[str, str] = {"fetch.wait.max.ms": "100"}
+CONSUMER: Mapping[str, str] = {
+    "fetch.wait.max.ms": "100",
+    "coordinator.query.interval.ms": "10000",  # a tenth of it when the coordinator is down
+}
 READER: Mapping[str, str] = {"fetch.wait.max.ms": "1"}  # the end of a log is known at once
 WRITING: Mapping[str, str] = {
     "queue.buffering.max.messages": "100000",

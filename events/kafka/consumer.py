@@ -2,25 +2,24 @@
 
 Rebalances are served inside `poll` and `consume` only, so ownership never changes between takes.
 The protocol is eager: each generation takes every partition away and announces itself with an
-assignment. Four rules follow from measurements:
+assignment. Three rules follow from measurements:
 
 - The membership that fences transactions is read *in the assignment callback*. A later read may
   come after a loss that was not served yet; such a membership is blank, and the broker accepts a
   blank one unfenced.
 - `consume` may serve a revoke in the middle of a batch. Messages of such a partition are dropped.
-  Should it also be assigned again within that call, it is held back until the next take, so that
-  nothing of the new assignment is dropped with the old.
-- A named member that lost its session while the broker was away may, coming back, be fenced by its
-  own request whose answer it never saw. So a fence soon after a loss is answered by joining anew;
-  any other one means a second process under this name.
-- Resuming does not wake the thread that fetches, which looks again only once a second; seeking
-  does. So a partition is resumed first and sought after.
+  What is assigned within that call delivers nothing before the next take, so that nothing of the
+  new assignment is dropped with the old.
+- A named member whose session ended while the broker was away may, coming back, be fenced by its
+  own request whose answer it never saw. So a fence of what is no member at that moment is answered
+  by joining anew, once a while; one of a member means a second process under its name.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import confluent_kafka as ck
@@ -37,7 +36,6 @@ from events.errors import (
 from events.kafka.config import Config, Trouble, log, nobody
 from events.kafka.errors import (
     ENDS_A_CONSUMER,
-    NOT_STARTED,
     OUT_OF_LOG,
     TIMED_OUT,
     cause,
@@ -45,13 +43,12 @@ from events.kafka.errors import (
     translated,
 )
 from events.kafka.messages import to_messages
+from events.kafka.positions import Positions
 
 COMMITTED_TIMEOUT_S = 0.1
-SEEK_TIMEOUT_S = 2.0
-SEEK_AGAIN_S = 0.005
 BATCH_MAX = 1_000_000
-FENCED_BY_ITSELF_S = 60.0
-"""How long after a loss a fence may still be one's own."""
+JOIN_ANEW_S = 60.0
+"""How long after joining anew another fence is not one's own."""
 
 
 class KafkaConsumer:
@@ -77,24 +74,21 @@ class KafkaConsumer:
         self._collecting = False
         self._torn: set[TopicPartition] = set()
         """Revoked since `consume` began: its batch may hold messages from before."""
-        self._held: list[ck.TopicPartition] = []
-        self._sought: dict[TopicPartition, int] = {}
-        self._lost_at: float | None = None
+        self._joined_anew: float | None = None
         self._closing = False
         self._make: Callable[[], Any] = lambda: make(config)
-        self._client = self._join()
+        self._client, self._positions = self._join()
 
     def take(self, n: int, timeout_s: float) -> Taken:
-        if self._held:
-            held, self._held = self._held, []
-            self._client.resume(held)
+        self._open_by_itself()
         with translated(self._where):
             first = self._client.poll(timeout_s)
+            was_member = self._membership is not None
             raw = [] if first is None else self._collect(first, n)
         try:
             messages = self._converted(raw)
         except DuplicateNameError:
-            if not self._was_lost_lately():
+            if was_member or self._joined_anew_lately():
                 raise
             self._rejoin()
             messages = []
@@ -112,57 +106,23 @@ class KafkaConsumer:
         except KafkaException as exception:
             if cause(exception).code() == TIMED_OUT:
                 raise UnstableError(f"{where}: no stable answer yet") from None
-            raise translate(cause(exception), where) from exception
-        _raise_first(answer, where)
+            with translated(where):
+                raise
+        with translated(where):
+            _raise_first(answer)
         return {
             TopicPartition(each.topic, each.partition): each.offset if each.offset >= 0 else None
             for each in answer
         }
 
     def open(self, positions: Mapping[TopicPartition, int | None]) -> None:
-        owned = {at: offset for at, offset in positions.items() if at in self._owned}
-        if not owned:
-            return
-        if self._spec.paused_on_assign:
-            self._read_from(owned)
-            return
-        self._client.resume([ck.TopicPartition(*at) for at in owned])
-        for at, offset in owned.items():
-            self._seek(at, ck.OFFSET_BEGINNING if offset is None else offset)
-
-    def _read_from(self, wanted: Mapping[TopicPartition, int | None]) -> None:
-        """Assign what is open, with its positions; what is not open yet is not assigned at all.
-
-        Assigned first and sought later, a partition may forget the seek: the answer to its first
-        question for an offset comes after it, and whole ranges are skipped.
-        """
-        others = [at for at in self._sought if at not in wanted]
-        with translated(f"{self._where}, open"):
-            reached = self._client.position([ck.TopicPartition(*at) for at in others])
-            for at, each in zip(others, reached, strict=True):
-                if each.offset >= 0:
-                    self._sought[at] = each.offset
-            for at, offset in wanted.items():
-                self._sought[at] = ck.OFFSET_BEGINNING if offset is None else offset
-            parts = [ck.TopicPartition(*at, offset) for at, offset in self._sought.items()]
-            self._client.assign(parts)
+        self._positions.open({at: to for at, to in positions.items() if at in self._owned})
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
-        with translated(f"{self._where}, pause"):
-            self._client.pause(self._ours(partitions))
+        self._positions.pause(at for at in partitions if at in self._owned)
 
     def resume(self, partitions: Iterable[TopicPartition]) -> None:
-        ours = self._ours(partitions)
-        if not ours:
-            return
-        with translated(f"{self._where}, resume"):
-            self._client.resume(ours)
-            positions = self._client.position(ours)
-        for each in positions:
-            at = TopicPartition(each.topic, each.partition)
-            offset = each.offset if each.offset >= 0 else self._sought.get(at)
-            if offset is not None:
-                self._seek(at, offset)
+        self._positions.resume(at for at in partitions if at in self._owned)
 
     def commit(self, positions: Mapping[TopicPartition, int]) -> None:
         if not positions:
@@ -171,7 +131,7 @@ class KafkaConsumer:
         offsets = [ck.TopicPartition(*at, offset) for at, offset in positions.items()]
         try:
             with translated(where):
-                _raise_first(self._client.commit(offsets=offsets, asynchronous=False), where)
+                _raise_first(self._client.commit(offsets=offsets, asynchronous=False))
         except FatalBrokerError as error:
             raise FencedError(f"{error}; the next take says why") from error
 
@@ -185,7 +145,7 @@ class KafkaConsumer:
 
     # ---- joining
 
-    def _join(self) -> Any:
+    def _join(self) -> tuple[Any, Positions]:
         with translated(self._where):
             client = self._make()
             client.subscribe(
@@ -194,18 +154,17 @@ class KafkaConsumer:
                 on_revoke=self._revoked,
                 on_lost=self._lost_all,
             )
-        return client
+        return client, Positions(client, self._where)
 
-    def _was_lost_lately(self) -> bool:
-        return self._lost_at is not None and time.monotonic() - self._lost_at < FENCED_BY_ITSELF_S
+    def _joined_anew_lately(self) -> bool:
+        return self._joined_anew is not None and time.monotonic() - self._joined_anew < JOIN_ANEW_S
 
     def _rejoin(self) -> None:
         self._trouble("FENCED_BY_ITSELF")
-        log.warning("%s: its name was fenced after its session was lost; joining anew", self._where)
+        log.warning("%s: its name was fenced after its session ended; joining anew", self._where)
         self.close()
-        self._lost_all(None, [ck.TopicPartition(*at) for at in self._owned])
-        self._lost_at, self._closing = None, False
-        self._client = self._join()
+        self._joined_anew, self._closing = time.monotonic(), False
+        self._client, self._positions = self._join()
 
     # ---- batches
 
@@ -255,14 +214,19 @@ class KafkaConsumer:
         for each in at:
             self._times_assigned[each] = self._times_assigned.get(each, 0) + 1
         self._owned = {**self._owned, **{each: self._times_assigned[each] for each in at}}
-        if self._spec.paused_on_assign:
-            client.assign([])  # nothing is read before `open` says from where
-            return
-        client.assign(parts)
-        torn = [part for part in parts if (part.topic, part.partition) in self._torn]
-        if torn:
-            client.pause(torn)
-            self._held.extend(torn)
+        self._positions.assigned(at)
+        if not self._collecting:
+            self._open_by_itself()
+
+    def _open_by_itself(self) -> None:
+        """Read new partitions from where the group stands, unless the loop wants to say.
+
+        While that has no answer, nothing is read; every take asks again.
+        """
+        if self._positions.unopened and not self._spec.paused_on_assign:
+            with suppress(UnstableError, RetriableError):
+                self._positions.start(self.committed(sorted(self._positions.unopened)))
+        self._positions.start_earliest()
 
     def _revoked(self, _client: Any, parts: list[ck.TopicPartition]) -> None:
         going = frozenset(TopicPartition(each.topic, each.partition) for each in parts)
@@ -275,45 +239,17 @@ class KafkaConsumer:
     def _lost_all(self, _client: Any, parts: list[ck.TopicPartition]) -> None:
         gone = frozenset(TopicPartition(each.topic, each.partition) for each in parts)
         self._lost.update(gone & self._owned.keys())
-        self._lost_at = time.monotonic()
         self._gone(gone)
 
     def _gone(self, gone: frozenset[TopicPartition]) -> None:
         self._membership = None
         self._owned = {at: epoch for at, epoch in self._owned.items() if at not in gone}
-        self._held = [p for p in self._held if (p.topic, p.partition) not in gone]
-        self._sought = {at: offset for at, offset in self._sought.items() if at not in gone}
+        self._positions.forget(gone)
         if self._collecting:
             self._torn.update(gone)
 
-    # ---- positions
 
-    def _ours(self, partitions: Iterable[TopicPartition]) -> list[ck.TopicPartition]:
-        return [ck.TopicPartition(*at) for at in partitions if at in self._owned]
-
-    def _seek(self, at: TopicPartition, offset: int) -> None:
-        if offset == 0:
-            self._seek_when_started(at, 1)  # a seek to 0 alone does not wake the fetching thread
-        self._seek_when_started(at, offset)
-        self._sought[at] = offset
-
-    def _seek_when_started(self, at: TopicPartition, offset: int) -> None:
-        """A partition that was just assigned cannot be sought yet: try again, bounded."""
-        deadline = time.monotonic() + SEEK_TIMEOUT_S
-        while True:
-            try:
-                self._client.seek(ck.TopicPartition(*at, offset))
-                return
-            except KafkaException as exception:
-                where = f"{self._where}, seek of {at.topic}:{at.partition} to {offset}"
-                if cause(exception).code() not in NOT_STARTED:
-                    raise translate(cause(exception), where) from exception
-                if time.monotonic() > deadline:
-                    raise RetriableError(f"{where}: its reading has not started yet") from None
-            time.sleep(SEEK_AGAIN_S)
-
-
-def _raise_first(parts: Iterable[ck.TopicPartition], where: str) -> None:
+def _raise_first(parts: Iterable[ck.TopicPartition]) -> None:
     for part in parts:
         if part.error is not None:
-            raise translate(part.error, f"{where} of {part.topic}:{part.partition}")
+            raise KafkaException(part.error)

@@ -9,7 +9,9 @@ from threading import Event
 from typing import Protocol, TypeVar
 from uuid import uuid4
 
+import confluent_kafka as ck
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from events.broker import Consumer, ConsumerSpec, Message, Record, Taken, TopicPartition
 from events.dispatch import Handles
@@ -68,6 +70,11 @@ class World:
     ) -> Consumer:
         spec = ConsumerSpec(f"{self.ns}.{group}", (topic,), instance, paused_on_assign=paused)
         return self.closing(self.broker.consumer(spec))
+
+    def delete_before(self, at: TopicPartition, offset: int) -> None:
+        admin = AdminClient({"bootstrap.servers": self.bootstrap})
+        for future in admin.delete_records([ck.TopicPartition(*at, offset)]).values():
+            future.result(WAIT_S)
 
     def commit_transaction(self, transactional_id: str, *records: Record) -> None:
         producer = self.closing(self.broker.transactional(f"{self.ns}-{transactional_id}"))
@@ -475,6 +482,18 @@ def test_what_comes_after_the_end_is_read_later(world: World) -> None:
     assert [m.offset for m in reader.read(at, 0, 5).messages] == [0, 1]
     world.put(*numbered(topic, 1))
     assert [m.offset for m in reader.read(at, 2, 5).messages] == [2]
+
+
+def test_a_log_whose_head_was_deleted_is_read_from_its_beginning(world: World) -> None:
+    topic = world.topic()
+    at = TopicPartition(topic, 0)
+    world.put(*numbered(topic, 10))
+    reader = world.closing(world.broker.reader())
+    world.delete_before(at, 6)
+    assert reader.beginning(at) == 6
+    assert [m.offset for m in reader.read(at, 0, 10).messages] == [6, 7, 8, 9]
+    world.delete_before(at, 10)
+    assert reader.read(at, 0, 10).next_offset == 10
 
 
 def test_restoring_many_records_takes_less_than_a_second_or_two(world: World) -> None:

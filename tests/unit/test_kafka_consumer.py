@@ -8,7 +8,7 @@ from typing import Any
 
 import confluent_kafka as ck
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 from events.broker import ConsumerSpec, Message, TopicPartition
 from events.errors import CaseworksError, DuplicateNameError, FatalBrokerError, SetupError
@@ -23,6 +23,8 @@ class FakeClient:
 
     def __init__(self) -> None:
         self.positions: dict[int, int] = {}
+        self.stable = True
+        self.begins = 3
         self.polls: list[Callable[[], Any]] = []
         self.consumes: list[Callable[[], list[Any]]] = []
         self.calls: list[tuple[str, Any]] = []
@@ -55,6 +57,16 @@ class FakeClient:
             ck.TopicPartition(p.topic, p.partition, self.positions.get(p.partition, -1001))
             for p in parts
         ]
+
+    def committed(self, parts: list[ck.TopicPartition], timeout: float) -> list[ck.TopicPartition]:
+        if not self.stable:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        return [ck.TopicPartition(p.topic, p.partition, 100) for p in parts]
+
+    def get_watermark_offsets(self, part: ck.TopicPartition, timeout: float) -> tuple[int, int]:
+        if self.begins < 0:
+            raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+        return self.begins, 1000
 
     def pause(self, parts: list[ck.TopicPartition]) -> None:
         self.calls.append(("pause", [p.partition for p in parts]))
@@ -122,20 +134,7 @@ def test_a_revoke_in_the_middle_of_a_batch_drops_what_was_taken_before() -> None
     assert taken.assignment == {P1: 1}
 
 
-def test_what_is_assigned_in_the_middle_of_a_batch_may_be_in_it() -> None:
-    harness = Harness()
-    harness.assign(P0)
-
-    def assign_then_return() -> list[Any]:
-        harness.client.serve("on_assign", P1)
-        return [raw(1, 0)]
-
-    harness.client.polls.append(lambda: raw(0, 5))
-    harness.client.consumes.append(assign_then_return)
-    assert places(harness.consumer.take(10, 0).messages) == [(0, 5, 1), (1, 0, 1)]
-
-
-def test_a_partition_lost_and_regained_within_a_batch_is_held_until_the_next_take() -> None:
+def test_what_is_assigned_in_the_middle_of_a_batch_is_not_read_before_the_next_take() -> None:
     harness = Harness()
     harness.assign(P0)
 
@@ -148,9 +147,20 @@ def test_a_partition_lost_and_regained_within_a_batch_is_held_until_the_next_tak
     harness.client.consumes.append(revoke_and_assign)
     taken = harness.consumer.take(10, 0)
     assert (list(taken.messages), taken.assignment) == ([], {P0: 2})
-    assert harness.client.calls[-1] == ("pause", [0])
+    assert harness.client.calls[-1] == ("assign", [])
     harness.consumer.take(10, 0)
-    assert harness.client.calls[-1] == ("resume", [0])
+    assert harness.client.calls[-1] == ("assign", [(0, 100)])
+
+
+def test_a_consumer_reads_on_from_where_its_group_stands_as_soon_as_that_is_known() -> None:
+    harness = Harness()
+    harness.client.stable = False
+    harness.assign(P0, P1)
+    assert harness.client.calls == [("assign", [])]
+    harness.client.stable = True
+    harness.client.polls.append(lambda: None)
+    harness.consumer.take(10, 0)
+    assert harness.client.calls[-1] == ("assign", [(0, 100), (1, 100)])
 
 
 def test_a_regained_partition_has_a_new_epoch_and_a_lost_one_is_named_once() -> None:
@@ -204,9 +214,20 @@ def test_a_loop_that_restores_gets_nothing_until_it_opens() -> None:
     harness = Harness(paused=True)
     harness.assign(P0, P1)
     assert harness.client.calls == [("assign", [])]
-    harness.client.calls.clear()
-    harness.consumer.open({P0: 42, P1: None, TopicPartition("t", 9): 1})
-    assert harness.client.calls == [("assign", [(0, 42), (1, ck.OFFSET_BEGINNING)])]
+    harness.consumer.open({P0: 42, TopicPartition("t", 9): 1})
+    assert harness.client.calls[1:] == [("assign", [(0, 42)])]
+
+
+def test_the_beginning_is_looked_up_and_given_as_a_number() -> None:
+    harness = Harness(paused=True)
+    harness.assign(P0)
+    harness.client.begins = -1  # no answer
+    harness.consumer.open({P0: None})
+    assert harness.client.calls == [("assign", [])]
+    harness.client.begins = 3
+    harness.client.polls.append(lambda: None)
+    harness.consumer.take(10, 0)
+    assert harness.client.calls[1:] == [("assign", [(0, 3)])]
 
 
 def test_opening_one_partition_again_leaves_the_others_where_they_are() -> None:
@@ -217,6 +238,29 @@ def test_opening_one_partition_again_leaves_the_others_where_they_are() -> None:
     harness.client.calls.clear()
     harness.consumer.open({P0: 40})
     assert harness.client.calls == [("assign", [(0, 40), (1, 9)])]
+
+
+def test_opening_ends_a_pause_and_another_assignment_does_not_remember_it() -> None:
+    harness = Harness(paused=True)
+    harness.assign(P0, P1)
+    harness.consumer.open({P0: 42, P1: 7})
+    harness.consumer.pause([P0, P1])
+    harness.client.calls.clear()
+    harness.consumer.open({P0: 40})
+    assert harness.client.calls == [("resume", [0]), ("assign", [(0, 40), (1, 7)])]
+    harness.client.polls.append(lambda: harness.client.serve("on_lost", P0, P1))
+    harness.consumer.take(10, 0)
+    assert harness.client.calls[-1] == ("resume", [1])
+
+
+def test_resuming_seeks_to_where_reading_had_come() -> None:
+    harness = Harness()
+    harness.assign(P0, P1)
+    harness.consumer.pause([P0, P1])
+    harness.client.positions = {0: 120}
+    harness.client.calls.clear()
+    harness.consumer.resume([P0, P1])
+    assert harness.client.calls == [("resume", [0, 1]), ("seek", (0, 120)), ("seek", (1, 100))]
 
 
 def test_an_error_among_messages_is_counted_and_the_messages_are_kept() -> None:
@@ -243,39 +287,52 @@ def test_an_error_that_ends_a_consumer_is_raised(
     error: KafkaError, kind: type[CaseworksError]
 ) -> None:
     harness = Harness()
+    harness.assign(P0)
     harness.client.polls.append(lambda: raw(0, 5, error))
     with pytest.raises(kind, match="consumer of g"):
         harness.consumer.take(1, 0)
 
 
-def test_a_fence_soon_after_a_loss_is_its_own_and_is_answered_by_joining_anew() -> None:
+FENCE = KafkaError(KafkaError.FENCED_INSTANCE_ID)
+
+
+@pytest.mark.parametrize("ended_by", ["on_lost", "on_revoke"])
+def test_a_fence_after_the_membership_ended_is_its_own_and_answered_by_joining_anew(
+    ended_by: str,
+) -> None:
     harness = Harness()
-    fence = KafkaError(KafkaError.FENCED_INSTANCE_ID)
     harness.assign(P0)
-    harness.client.polls += [
-        lambda: harness.client.serve("on_lost", P0),
-        lambda: raw(0, 5, fence),
-        lambda: harness.client.serve("on_assign", P0),
-        lambda: raw(0, 5, fence),
-    ]
-    assert harness.consumer.take(1, 0).lost == frozenset({P0})
+
+    def end_then_fence() -> Any:
+        harness.client.serve(ended_by, P0)
+        return raw(0, 5, FENCE)
+
+    harness.client.polls += [end_then_fence, lambda: harness.client.serve("on_assign", P0)]
     assert harness.consumer.take(1, 0).assignment == {}
     assert (harness.made, harness.troubles) == (2, ["FENCED_BY_ITSELF"])
     assert harness.consumer.take(1, 0).assignment == {P0: 2}
+
+
+def test_a_fence_soon_after_joining_anew_is_another_process() -> None:
+    harness = Harness()
+    harness.client.polls += [lambda: raw(0, 5, FENCE), lambda: raw(0, 5, FENCE)]
+    harness.consumer.take(1, 0)
     with pytest.raises(DuplicateNameError):
         harness.consumer.take(1, 0)
 
 
-def test_what_a_consumer_owns_when_it_joins_anew_is_lost() -> None:
+def test_a_fence_in_the_middle_of_a_batch_is_another_process_although_it_ends_membership() -> None:
     harness = Harness()
-    harness.assign(P0, P1)
-    harness.client.polls += [
-        lambda: harness.client.serve("on_lost", P0),
-        lambda: raw(0, 5, KafkaError(KafkaError.FENCED_INSTANCE_ID)),
-    ]
-    harness.consumer.take(1, 0)
-    taken = harness.consumer.take(1, 0)
-    assert (taken.lost, dict(taken.assignment)) == (frozenset({P1}), {})
+    harness.assign(P0)
+
+    def fence_then_lose() -> list[Any]:
+        harness.client.serve("on_lost", P0)
+        return [raw(0, 5, FENCE)]
+
+    harness.client.polls.append(lambda: raw(0, 5))
+    harness.client.consumes.append(fence_then_lose)
+    with pytest.raises(DuplicateNameError):
+        harness.consumer.take(10, 0)
 
 
 def test_headers_that_cannot_be_read_do_not_stop_the_partition() -> None:
