@@ -152,6 +152,12 @@ def test_what_is_assigned_in_the_middle_of_a_batch_is_not_read_before_the_next_t
     assert harness.client.calls[-1] == ("assign", [(0, 100)])
 
 
+def test_a_new_assignment_is_read_within_the_take_that_brought_it() -> None:
+    harness = Harness()
+    harness.assign(P0)
+    assert harness.client.calls == [("assign", []), ("assign", [(0, 100)])]
+
+
 def test_a_consumer_reads_on_from_where_its_group_stands_as_soon_as_that_is_known() -> None:
     harness = Harness()
     harness.client.stable = False
@@ -225,7 +231,8 @@ def test_the_beginning_is_looked_up_and_given_as_a_number() -> None:
     harness.consumer.open({P0: None})
     assert harness.client.calls == [("assign", [])]
     harness.client.begins = 3
-    harness.client.polls.append(lambda: None)
+    harness.client.polls += [lambda: None, lambda: None]
+    harness.consumer.take(10, 0)
     harness.consumer.take(10, 0)
     assert harness.client.calls[1:] == [("assign", [(0, 3)])]
 
@@ -311,6 +318,16 @@ def test_a_fence_after_the_membership_ended_is_its_own_and_answered_by_joining_a
     assert harness.consumer.take(1, 0).assignment == {}
     assert (harness.made, harness.troubles) == (2, ["FENCED_BY_ITSELF"])
     assert harness.consumer.take(1, 0).assignment == {P0: 2}
+
+
+def test_resuming_at_the_very_first_record_seeks_twice_since_one_seek_to_0_wakes_nobody() -> None:
+    harness = Harness(paused=True)
+    harness.assign(P0)
+    harness.consumer.open({P0: 0})
+    harness.consumer.pause([P0])
+    harness.client.calls.clear()
+    harness.consumer.resume([P0])
+    assert harness.client.calls == [("resume", [0]), ("seek", (0, 1)), ("seek", (0, 0))]
 
 
 def test_a_fence_soon_after_joining_anew_is_another_process() -> None:
