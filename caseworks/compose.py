@@ -47,7 +47,7 @@ JOIN_S = 10.0
 """After this a loop without partitions counts as ready: others have them all."""
 JOIN_MARGIN_S = 5.0
 STUCK_S = 60.0
-GC_THRESHOLD = (50_000, 20, 50)
+GC_THRESHOLD = (200_000, 20, 100)
 """Batches make many short-lived objects and no cycles: collecting less often saves a fifth."""
 
 _log = get_logger("caseworks.loop")
