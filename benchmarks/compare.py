@@ -29,7 +29,7 @@ from events.local_kafka import LocalKafka
 
 NAMESPACE = "bench"
 PARTITIONS = 4
-WARM_UP = 3000
+WARM_UP_S = 3.0
 ROOT = Path(__file__).parents[1]
 
 
@@ -58,7 +58,7 @@ def main() -> None:
             "caseworks": Client(kafka.bootstrap, _our_target(), 1),
         }
         for client in clients.values():
-            client.cases_per_s(min(500, options.window), WARM_UP / 1000)
+            client.cases_per_s(min(500, options.window), WARM_UP_S)
         found = {name: Measured() for name in clients}
         for number in range(options.rounds):
             for name, client in clients.items():

@@ -1,0 +1,27 @@
+"""A short smoke of the benchmark: both systems run and a ratio is printed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_benchmark_runs_both_systems_and_prints_their_ratio(tmp_path: Path) -> None:
+    report = tmp_path / "bench.json"
+    options = ["--rounds", "1", "--seconds", "1", "--window", "50", "--sequential", "5"]
+    ran = subprocess.run(
+        [sys.executable, "-m", "benchmarks.compare", *options, "--json", str(report)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    assert "of the bare loop" in ran.stdout
+    assert json.loads(report.read_text("utf-8"))["ratio"] > 0
