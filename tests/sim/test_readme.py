@@ -19,7 +19,8 @@ LINES_MAX = 15
 
 
 def example() -> str:
-    found = re.search(r"<!-- executed .*?-->\n```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+    text = README.read_text("utf-8")
+    found = re.search(r"<!-- executed .*?-->\n```python\n(.*?)```", text, re.DOTALL)
     assert found is not None
     return found[1]
 
