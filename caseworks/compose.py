@@ -315,4 +315,10 @@ def connect(settings: Settings) -> Broker:
                 hint="caseworks up, caseworks kafka start, or CASEWORKS_BOOTSTRAP_SERVERS",
             )
         bootstrap = running.bootstrap
-    return KafkaBroker(bootstrap, config=settings.kafka_config)
+    return KafkaBroker(
+        bootstrap,
+        config=settings.kafka_config,
+        client_id=f"caseworks-{settings.namespace}",
+        transaction_timeout_s=settings.transaction_timeout_s,
+        replication=settings.replication_factor,
+    )

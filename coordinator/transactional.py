@@ -133,7 +133,7 @@ class TransactionalLoop:
         if not done:
             return
         positions = {s: self.processor.restored(s, self.pending[s].committed) for s in done}
-        yield Open(positions)
+        yield from self._repeat(Open(positions))
         self.ready.update(positions)
         for source in done:
             del self.pending[source]
@@ -216,7 +216,7 @@ class TransactionalLoop:
             yield from self._renew(now)
             return
         back = {source: self.ready[source] for source in turn.positions if source in self.ready}
-        yield Open(back)
+        yield from self._repeat(Open(back))
         self.aborts += 1
         if self.aborts < self.limits.aborts_max:
             return
