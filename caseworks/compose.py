@@ -62,6 +62,8 @@ class Actor:
     handles: Callable[[], Handles]
     wants_revoking: bool = False
     """Whether it is told before partitions go."""
+    restores: str = ""
+    """The loop's own name when it must restore before it is ready."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ class System:
     telemetry: metrics.Telemetry
     drivers: list[ThreadDriver] = field(default_factory=list)
     """The loops that run in this process."""
+    restoring: set[str] = field(default_factory=set)
+    """Those that have restored none of their partitions yet."""
 
     def ensure_topics(self) -> tuple[str, ...]:
         """Make missing topics and check them all. Raises `SetupError`."""
@@ -114,11 +118,14 @@ class System:
                 return False, f"{driver.name} has not come round for {STUCK_S:.0f} s"
             if not driver.owned and now - driver.started < JOIN_S:
                 return False, f"{driver.name} waits for its partitions"
+            if self.restoring and now - driver.started < JOIN_S:
+                return False, f"restoring: {', '.join(sorted(self.restoring))}"
         return True, "ready"
 
     def _run(self, actors: Sequence[Actor], stop: Event) -> int:
         gc.freeze()  # what is loaded by now stays: no collection needs to look at it again
         gc.set_threshold(*GC_THRESHOLD)
+        self.restoring.update(actor.restores for actor in actors if actor.restores)
         for actor in actors:
             self.drivers.append(
                 ThreadDriver(
@@ -247,7 +254,7 @@ class System:
         def run() -> Loop:
             return TransactionalLoop(processor(), name, limits).run()
 
-        return Actor(name=name, loop=run, handles=handles)
+        return Actor(name=name, loop=run, handles=handles, restores=loop)
 
     def _name(self, loop: str) -> str:
         """The stable name of a loop: its membership and its transactional id (rule 4)."""
@@ -266,6 +273,8 @@ class System:
         elif name in ("loop_failed", "release"):
             _log.error(name, **{key: str(value) for key, value in fields.items()})
         else:
+            if name == "restored":
+                self.restoring.discard(loop)
             _log.info(name, **{key: str(value) for key, value in fields.items()})
 
     def _committed(self, loop: str, turn: Turn) -> None:

@@ -9,9 +9,6 @@ from pathlib import Path
 from caseworks.app import App
 from events.errors import DeclarationError
 
-OURS = ("agents", "caseworks", "coordinator", "events", "schemas")
-"""Our top-level packages; a user module of one of these names hides ours."""
-
 
 def load_app(target: str) -> App:
     """The app that `module:name` stands for, checked as a whole.
@@ -44,15 +41,3 @@ def load_app(target: str) -> App:
         )
     _ = app.plans
     return app
-
-
-def shadowed(folder: Path) -> tuple[str, ...]:
-    """Names in a folder that would hide our packages when it is first on the path."""
-    ours = Path(__file__).parents[1].resolve()
-    if folder.resolve() == ours:
-        return ()
-    return tuple(
-        name
-        for name in OURS
-        if (folder / f"{name}.py").is_file() or (folder / name / "__init__.py").is_file()
-    )
