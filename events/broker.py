@@ -272,8 +272,11 @@ class Broker(Protocol):
     def consumer(self, spec: ConsumerSpec) -> Consumer:
         """Join a group. Joining happens in `take`."""
 
-    def producer(self) -> Producer:
-        """A producer without transactions."""
+    def producer(self, *, ordered: bool = True) -> Producer:
+        """A producer without transactions.
+
+        With `ordered=False` records of one partition may overtake each other, which is quicker.
+        """
 
     def transactional(self, transactional_id: str) -> TransactionalProducer:
         """A transactional producer; `init` must come first."""

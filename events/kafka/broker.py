@@ -8,7 +8,7 @@ from events.broker import ConsumerSpec, Features
 from events.kafka.admin import KafkaAdmin
 from events.kafka.config import ClientConfig, Trouble, nobody
 from events.kafka.consumer import KafkaConsumer
-from events.kafka.producer import KafkaProducer
+from events.kafka.producer import EagerProducer, KafkaProducer
 from events.kafka.reader import KafkaLogReader
 from events.kafka.transactional import KafkaTransactionalProducer
 
@@ -48,8 +48,10 @@ class KafkaBroker:
     def consumer(self, spec: ConsumerSpec) -> KafkaConsumer:
         return KafkaConsumer(self._config.member(spec), spec, trouble=self._config.trouble)
 
-    def producer(self) -> KafkaProducer:
-        return KafkaProducer(self._config.producer())
+    def producer(self, *, ordered: bool = True) -> KafkaProducer | EagerProducer:
+        if ordered:
+            return KafkaProducer(self._config.producer())
+        return EagerProducer(self._config.producer(linger_ms=0), self._config.producer(linger_ms=5))
 
     def transactional(self, transactional_id: str) -> KafkaTransactionalProducer:
         return KafkaTransactionalProducer(self._config.transactional(transactional_id))

@@ -146,9 +146,10 @@ class ClientConfig:
         }
         return self._layers({**READING, **READER}, kept)
 
-    def producer(self) -> Config:
-        """An idempotent producer."""
-        return self._layers({**WRITING, **PRODUCER}, KEPT_WRITING)
+    def producer(self, linger_ms: int | None = None) -> Config:
+        """An idempotent producer; without *linger_ms* as `PRODUCER` says."""
+        linger = PRODUCER if linger_ms is None else {"linger.ms": str(linger_ms)}
+        return self._layers({**WRITING, **linger}, KEPT_WRITING)
 
     def transactional(self, transactional_id: str) -> Config:
         """A transactional producer: nothing lingers, since its commit flushes anyway."""

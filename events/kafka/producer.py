@@ -15,6 +15,8 @@ from events.kafka.config import Config
 from events.kafka.errors import cause, translate, translated
 
 WHERE = "producer"
+PROMPT_MAX = 8
+"""Records on their way at once before the next ones wait for company."""
 
 
 class KafkaProducer:
@@ -43,6 +45,11 @@ class KafkaProducer:
         except KafkaException as exception:
             raise translate(cause(exception), f"{WHERE}, {topic}") from exception
 
+    @property
+    def waiting(self) -> int:
+        """Records that are not reported yet."""
+        return len(self._client)
+
     def poll(self) -> None:
         with translated(WHERE):  # a fatal error comes out of whatever call serves callbacks
             self._client.poll(0)
@@ -56,6 +63,43 @@ class KafkaProducer:
             self._client.purge(in_queue=True, in_flight=True, blocking=False)
         with suppress(KafkaException):  # a fatal error is said once more, after it was closed
             self._client.close()
+
+
+class EagerProducer:
+    """See `events.broker.Producer`: prompt when there is little to send, else in bulk.
+
+    A few records go at once; while those are on their way, the others wait some milliseconds for
+    company. That halves the time of a lone case and the broker's work under load, at the price of
+    order: two records of one partition may overtake each other.
+    """
+
+    def __init__(self, prompt: Config, bulk: Config) -> None:
+        self._prompt = KafkaProducer(prompt)
+        self._bulk_config = bulk
+        self._bulk: KafkaProducer | None = None
+        """Made when first needed: a worker that never has much to do keeps one client."""
+
+    def produce(self, record: Record, on_delivery: DeliveryReport | None = None) -> None:
+        if self._prompt.waiting < PROMPT_MAX:
+            self._prompt.produce(record, on_delivery)
+            return
+        if self._bulk is None:
+            self._bulk = KafkaProducer(self._bulk_config)
+        self._bulk.produce(record, on_delivery)
+
+    def poll(self) -> None:
+        for each in self._clients():
+            each.poll()
+
+    def flush(self, timeout_s: float) -> int:
+        return sum(each.flush(timeout_s) for each in self._clients())
+
+    def close(self) -> None:
+        for each in self._clients():
+            each.close()
+
+    def _clients(self) -> list[KafkaProducer]:
+        return [self._prompt] if self._bulk is None else [self._prompt, self._bulk]
 
 
 def _reporting(on_delivery: DeliveryReport) -> Callable[[KafkaError | None, Any], None]:

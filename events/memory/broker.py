@@ -30,7 +30,8 @@ class MemoryConnection:
             self.link.enter()
             return MemoryConsumer(self.link, spec)
 
-    def producer(self) -> MemoryProducer:
+    def producer(self, *, ordered: bool = True) -> MemoryProducer:
+        del ordered  # it always keeps the order
         with self.cluster.lock:
             self.link.enter()
             return MemoryProducer(self.link)
