@@ -144,8 +144,10 @@ def _complete(draft: Draft, step: StepSpec, outcome: Outcome) -> None:
     if outcome.confidence < floor:
         text = f"{step.name}: confidence {outcome.confidence:.2f} is below {floor:.2f}"
         draft.close("escalate", text)
-    else:
-        draft.advance()
+        return
+    if draft.status == "parked" and all(s.status != "parked" for s in draft.steps.values()):
+        draft.shift("resume", None)
+    draft.advance()
 
 
 def _retry(
@@ -247,7 +249,9 @@ def _tick(draft: Draft) -> None:
         if draft.status in CLOSED:
             return
         if state.status == "retrying" and state.due is not None and state.due <= draft.now:
-            draft.send(name, "send", agent=state.agent, due=None)
+            known = state.agent in draft.plan.agents  # an older version may have had another
+            agent = state.agent if known else draft.plan.steps[name].agent
+            draft.send(name, "send", agent=agent, due=None)
         elif state.status == "sent" and state.deadline is not None and state.deadline <= draft.now:
             error = Failure(kind="deadline", message=f"no outcome of attempt {state.attempt}")
             _give_up(draft, draft.plan.steps[name], error, None)

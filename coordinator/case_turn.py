@@ -16,6 +16,7 @@ from coordinator.turn import Turn
 from coordinator.workflow import Plan
 from events.broker import Headers, Message, Record
 from events.dead_letters import dead_letter_record, letter_for
+from events.envelope import DEPTH_MAX
 from events.errors import PayloadError
 from schemas.case import Case, Position
 from schemas.commands import COMMANDS, Command, Opened
@@ -23,6 +24,8 @@ from schemas.outcome import Failure, Outcome
 
 TICK_AGAIN_S = 0.05
 """A timer that changed nothing fires again no sooner than this."""
+CANNOT_TICK_S = 60.0
+"""Nor one whose case cannot be moved: its workflow is gone, or a bug of ours stands in the way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,19 +99,21 @@ class CaseTurn(Turn):
 
         Raises `PayloadError` when the machine fails: a bug of ours must not stop the partition.
         """
+        written = len(self.records)
         try:
             after, effects = apply(case, command, self.now, plan)
+            if after is None or after is case:
+                self._count_ignored(effects)
+                return False
+            for effect in effects:
+                self._carry_out(after, plan, effect, partition)
         except Exception as error:  # any bug at all, see above
+            del self.records[written:]
             text = f"{type(error).__name__}: {error}"
             raise PayloadError("cannot_apply", text) from error
-        if after is None or after is case:
-            self._count_ignored(effects)
-            return False
         self.cases[partition, after.case_id] = after
         if case is None:
             self.count("caseworks_cases_opened_total", workflow=after.workflow)
-        for effect in effects:
-            self._carry_out(after, plan, effect, partition)
         return True
 
     def _belongs(self, message: Message, command: Command) -> bool:
@@ -135,6 +140,8 @@ class CaseTurn(Turn):
         grown = self.grown.get(outcome.case_id, 0) + len(message.value or b"")
         state = self.world.states[message.partition]
         held = grown + len(state.cases.get(outcome.case_id, b""))
+        if outcome.output is not None and _is_deep(outcome.output):
+            return _failed(outcome, "too_deep", f"its output is nested deeper than {DEPTH_MAX}")
         if outcome.output is None or held <= self.world.limits.case_bytes_max:
             self.grown[outcome.case_id] = grown
             return outcome
@@ -171,22 +178,25 @@ class CaseTurn(Turn):
     def tick(self, partition: int, case_id: str) -> None:
         """Fire what is due in one case."""
         case = self.load(partition, case_id)
-        plan = self.world.plans.get(case.workflow) if case else None
-        if case is None or plan is None:
+        if case is None:
+            return
+        plan = self.world.plans.get(case.workflow)
+        if plan is None:
+            self.count("caseworks_outcomes_ignored_total", why="unknown_workflow")
+            self.idle.append((partition, case_id, self.now + CANNOT_TICK_S))
             return
         keep_s = self.world.limits.keep_s
         if case.closed is not None and case.closed + keep_s <= self.now:
             self.cases[partition, case_id] = None
-        elif not self._tick(partition, case, plan):
-            due = max(next_due(case, keep_s), self.now + TICK_AGAIN_S)
-            self.idle.append((partition, case_id, due))
-
-    def _tick(self, partition: int, case: Case, plan: Plan) -> bool:
+            return
+        again_s = TICK_AGAIN_S
         try:
-            return self.apply(partition, case, Tick(), plan)
+            if self.apply(partition, case, Tick(), plan):
+                return
         except PayloadError:
             self.count("caseworks_outcomes_ignored_total", why="cannot_tick")
-            return False
+            again_s = CANNOT_TICK_S
+        self.idle.append((partition, case_id, max(next_due(case, keep_s), self.now + again_s)))
 
     # --- effects and changelog
 
@@ -249,10 +259,21 @@ def _decode(message: Message) -> Command:
     if model is None:
         raise PayloadError("unknown_command", f"ce_type {ce_type!r}")
     try:
-        return model.from_json(message.value or b"")
+        command: Command = model.from_json(message.value or b"")
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise PayloadError("schema", f"{first['loc']}: {first['msg']}") from None
+    if isinstance(command, Opened) and command.case_id != command.event.case_id:
+        raise PayloadError("schema", "the case_id is not that of its event")
+    return command
+
+
+def _is_deep(value: object, left: int = DEPTH_MAX) -> bool:
+    """Whether JSON is nested too deep to be read again inside a case."""
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return left == 0 or any(_is_deep(each, left - 1) for each in inner)
 
 
 def _failed(outcome: Outcome, kind: str, message: str) -> Outcome:

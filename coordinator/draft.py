@@ -40,7 +40,12 @@ class Draft:
         self.case = case
         self.now = now
         self.plan = plan
-        self.steps: dict[str, StepState] = dict(case.steps)
+        # The plan that runs now is the plan: a step it added waits, one it dropped is forgotten.
+        self.steps: dict[str, StepState] = (
+            dict(case.steps)
+            if case.steps.keys() == plan.steps.keys()
+            else {name: case.steps.get(name, WAITING) for name in plan.order}
+        )
         self.status: CaseStatus = case.status
         self.reason = case.reason
         self.closed = case.closed

@@ -58,6 +58,8 @@ class Intake:
                 turn.records.append(self._open(message, turn, now))
             except PayloadError as error:
                 self._refuse(turn, message, error.reason, str(error))
+            except Exception as error:  # noqa: BLE001 - a user's validator may raise anything
+                self._refuse(turn, message, "schema", f"{type(error).__name__}: {error}")
         return turn
 
     def reject(self, message: Message, now: float, error: str) -> Turn:

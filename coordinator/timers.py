@@ -15,7 +15,7 @@ class Timers:
     """When each case needs a tick, to the resolution of a slot."""
 
     def __init__(self) -> None:
-        self._slots: dict[int, list[str]] = {}
+        self._slots: dict[int, dict[str, None]] = {}
         self._heap: list[int] = []
         self._armed: dict[str, int] = {}
 
@@ -25,17 +25,21 @@ class Timers:
         armed = self._armed.get(case_id)
         if armed is not None and armed <= slot:
             return
+        self.disarm(case_id)
         self._armed[case_id] = slot
         bucket = self._slots.get(slot)
         if bucket is None:
-            self._slots[slot] = [case_id]
+            self._slots[slot] = {case_id: None}
             heappush(self._heap, slot)
         else:
-            bucket.append(case_id)
+            bucket[case_id] = None
 
     def disarm(self, case_id: str) -> None:
-        """Forget a case; its entry in a slot dies with the slot."""
-        self._armed.pop(case_id, None)
+        """Forget a case; a slot that is empty goes when its time comes."""
+        slot = self._armed.pop(case_id, None)
+        bucket = None if slot is None else self._slots.get(slot)
+        if bucket is not None:
+            bucket.pop(case_id, None)
 
     def due(self, now: float, limit: int) -> list[str]:
         """Cases whose slot has passed, at most `limit` of them plus the rest of a slot.
@@ -61,7 +65,7 @@ class Timers:
                 del self._armed[case_id]
         while self._heap and self._heap[0] * SLOT_S <= now:
             slot = self._heap[0]
-            left = [c for c in self._slots[slot] if self._armed.get(c) == slot]
+            left = {c: None for c in self._slots[slot] if self._armed.get(c) == slot}
             if left:
                 self._slots[slot] = left
                 break

@@ -64,7 +64,7 @@ def original_headers(message: Message) -> Headers:
 def replays_of(headers: Headers) -> int:
     """How often this record was replayed already."""
     for name, value in headers:
-        if name == PREFIX + "replays" and value.isdigit():
+        if name == PREFIX + "replays" and value and len(value) < 10 and value.isdigit():
             return int(value)
     return 0
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import lru_cache
+from math import isfinite
 from typing import Any
 
 from pydantic import ValidationError
@@ -29,6 +30,8 @@ EXTENSIONS = ("tenant", "priority", "deadline", "dataclass")
 _TRAVELLING = frozenset((*(f"ce_{name}" for name in EXTENSIONS), "traceparent", "ce_subject"))
 _REQUIRED = ("specversion", "id", "source", "type")
 ATTRIBUTE_CHARS_MAX = 1024
+DEPTH_MAX = 100
+"""Nesting of an event's data; parsers stop at about 200, and messages wrap it a few levels."""
 
 
 # --- out
@@ -184,12 +187,29 @@ def _event(message: Message, attributes: dict[str, Any], data: Any) -> Event:
         if attributes.get(name)
     }
     fields["time"] = attributes.get("time") or instant(message.timestamp_ms / 1000)
+    if _is_hostile(data):
+        raise _refused("not_json", f"nested deeper than {DEPTH_MAX}, or a number out of range")
     try:
-        return Event(data=data, **fields)
+        event = Event(data=data, **fields)
+        travelling_of(event)
+        rfc3339(event.time.timestamp())
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise _refused("bad_attribute", f"{place}: {first['msg']}") from None
+    except (ValueError, OverflowError) as error:
+        raise _refused("bad_attribute", f"a time is out of range: {error}") from None
+    return event
+
+
+def _is_hostile(value: Any, left: int = DEPTH_MAX) -> bool:
+    """Whether JSON is nested too deep to travel on inside other messages, or holds an infinity."""
+    if isinstance(value, float):
+        return not isfinite(value)
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return left == 0 or any(_is_hostile(each, left - 1) for each in inner)
 
 
 def _refused(reason: IntakeReason, text: str) -> PayloadError:

@@ -19,6 +19,7 @@ IntakeReason = Literal[
     "bad_attribute",
     "unknown_type",
     "schema",
+    "rejected",
 ]
 """Why intake refuses an event; the label of `caseworks_events_rejected_total`."""
 

@@ -9,6 +9,8 @@ from pydantic import Field, PositiveInt
 from schemas.base import Message, Name, StepName
 from schemas.result import ResultStatus
 
+YEAR_S = 366 * 86_400.0
+"""The longest deadline of a step or a case."""
 OnDeadLetter = Literal["escalate", "park", "fail"]
 
 
@@ -22,12 +24,12 @@ class StepSpec(Message):
     optional: bool = False
     fallback: Name | None = None
     """The agent that is asked when the first one failed for good."""
-    timeout_s: float = Field(default=30.0, gt=0)
-    deadline_s: float | None = Field(default=None, gt=0)
+    timeout_s: float = Field(default=30.0, gt=0, le=YEAR_S, allow_inf_nan=False)
+    deadline_s: float | None = Field(default=None, gt=0, le=YEAR_S, allow_inf_nan=False)
     """Backstop from the first send; default: the case's."""
     attempts_max: PositiveInt = 3
-    backoff_s: float = Field(default=1.0, gt=0)
-    backoff_s_max: float = Field(default=60.0, gt=0)
+    backoff_s: float = Field(default=1.0, gt=0, le=YEAR_S, allow_inf_nan=False)
+    backoff_s_max: float = Field(default=60.0, gt=0, le=YEAR_S, allow_inf_nan=False)
     escalate_below: float | None = Field(default=None, ge=0, le=1)
     review_below: float | None = Field(default=None, ge=0, le=1)
     on_dead_letter: OnDeadLetter = "escalate"
@@ -41,7 +43,7 @@ class WorkflowSpec(Message):
     on: tuple[str, ...]
     """The event types that open a case."""
     steps: tuple[StepSpec, ...]
-    deadline_s: float = Field(default=86_400.0, gt=0)
+    deadline_s: float = Field(default=86_400.0, gt=0, le=YEAR_S, allow_inf_nan=False)
     results: dict[ResultStatus, str] = Field(default_factory=dict)
     """`ce_type` of the result by status, where it differs from the default."""
     data_schemas: dict[str, dict[str, Any]] = Field(default_factory=dict)

@@ -169,6 +169,16 @@ def test_a_parked_case_waits_for_its_replay_until_its_deadline() -> None:
     assert results(machine)[0].status == "expired"
 
 
+def test_a_late_done_of_a_parked_step_ends_the_case_well() -> None:
+    machine = Machine(diamond(on_dead_letter="park"))
+    for step in ("triage", "billing", "kb"):
+        machine.says(step)
+    machine.says("reply", "failed")
+    machine.says("reply", "done")
+
+    assert [result.status for result in results(machine)] == ["completed"]
+
+
 def test_low_confidence_escalates_and_keeps_the_suggestion() -> None:
     machine = Machine(diamond(escalate_below=0.8))
     for step in ("triage", "billing", "kb"):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, TypeAdapter, field_validator
 
 from coordinator.intake import Intake
 from coordinator.turn import Turn
@@ -120,6 +120,38 @@ def test_a_bad_event_becomes_a_dead_letter_with_its_reason_and_its_bytes(reason:
     kept = Message(record.topic, 0, 0, 0, record.key, record.value, record.headers)
     assert original_headers(kept) == bad.headers
     assert turn.counts["caseworks_events_rejected_total", (("reason", reason),)] == 1
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        message(ce_deadline=b"9999-12-31T23:59:59-01:00"),
+        message(ce_time=b"0001-01-01T00:00:00+01:00"),
+        message(None, ("cw_dlq_replays", b"9" * 5000)),
+        message(b'{"ticket_id": "x", "body": "b", "n": ' + b"[" * 150 + b"]" * 150 + b"}"),
+        message(b'{"ticket_id": "x", "body": "b", "n": 1e999}'),
+    ],
+)
+def test_what_would_break_a_later_step_is_refused_at_the_door(bad: Message) -> None:
+    assert [record.topic for record in turn_of(bad).records] == ["cw.events.dlq"]
+
+
+class Picky(BaseModel):
+    body: str
+
+    @field_validator("body", mode="before")
+    @classmethod
+    def lower(cls, given: Any) -> str:
+        text: str = given.lower()
+        return text
+
+
+def test_a_validator_that_raises_anything_refuses_the_event() -> None:
+    types: dict[str, TypeAdapter[Any]] = {"ticket.created": TypeAdapter(Picky)}
+    turn = Intake(Topics("cw"), [diamond()], types, 1000).plan([message(b'{"body": 5}')], {}, 1.0)
+
+    assert turn is not None
+    assert [record.topic for record in turn.records] == ["cw.events.dlq"]
 
 
 def test_a_bad_event_does_not_stop_its_partition() -> None:

@@ -1,4 +1,8 @@
-"""Invariants of the case machine under any order of commands. I2, I7 and I8 live in `tests/sim`."""
+"""Invariants of the case machine under any order of commands.
+
+I2 and I7 of the whole system are held in `tests/sim`, I8 by `test_ledger`, I6 by the tests of
+the budget.
+"""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ import pytest
 
 from coordinator.case_turn import CaseTurn, OrchestratorLimits
 from coordinator.orchestrator import Orchestrator
+from coordinator.workflow import Plan, compile_workflow
 from events.broker import Message, Record, TopicPartition
 from events.partitioner import partition_of
 from events.topics import Topics
@@ -17,7 +18,8 @@ from schemas.case import Case
 from schemas.commands import Cancel, Replay
 from schemas.result import Result
 from schemas.task import Task, task_id_of
-from tests.unit.machine import START, diamond, event, opened, outcome
+from schemas.workflow import StepSpec, WorkflowSpec
+from tests.unit.machine import AGENTS, START, diamond, event, opened, outcome
 
 TOPICS = Topics("cw")
 PARTITIONS = 4
@@ -236,6 +238,64 @@ def test_a_rejected_outcome_becomes_a_dead_letter_and_fails_its_step() -> None:
     topics = [record.topic for record in turn.records]
     assert topics[0] == "cw.inbox.dlq"
     assert "cw.results.ticket" in topics
+
+
+def test_an_output_nested_too_deep_fails_its_step_and_can_be_restored() -> None:
+    desk = Desk()
+    command = opened(desk.plan)
+    desk.tell(command)
+    case = desk.case(command.case_id)
+    assert case is not None
+    deep: Any = 1
+    for _ in range(150):
+        deep = [deep]
+    desk.tell(outcome(case, "triage", output=deep))
+
+    assert "too_deep" in str(desk.to("cw.results.ticket")[0].value)
+    assert desk.restarted().states
+
+
+def test_a_case_whose_workflow_gained_a_step_ends() -> None:
+    desk = Desk()
+    command = opened(desk.plan)
+    desk.tell(command)
+    case = desk.case(command.case_id)
+    assert case is not None
+    more = (*desk.plan.spec.steps, StepSpec(name="extra", agent="spare"))
+    desk.plan = compile_workflow(desk.plan.spec.model_copy(update={"steps": more}), AGENTS)
+    desk.it = desk.restarted()
+    desk.tell(outcome(case, "triage"))
+    desk.now = START + 601
+    desk.turn()
+
+    assert b"expired" in (desk.to("cw.results.ticket")[0].value or b"")
+
+
+def test_the_timer_of_a_case_whose_workflow_is_gone_is_kept() -> None:
+    desk = Desk()
+    desk.tell(opened(desk.plan))
+    desk.plan = diamond().__class__(**{**_fields(desk.plan), "spec": _renamed(desk.plan)})
+    desk.it = desk.restarted()
+    desk.now = START + 601
+    desk.turn()
+
+    assert sum(len(state.timers) for state in desk.it.states.values()) == 1
+
+
+def _fields(plan: Plan) -> dict[str, Any]:
+    return {name: getattr(plan, name) for name in ("spec", "steps", "order", "sinks", "agents")}
+
+
+def _renamed(plan: Plan) -> WorkflowSpec:
+    return plan.spec.model_copy(update={"name": "other"})
+
+
+def test_an_opened_command_that_is_not_of_its_event_is_set_aside() -> None:
+    desk = Desk()
+    turn = desk.tell(opened(desk.plan).model_copy(update={"case_id": "abc"}))
+
+    assert turn is not None
+    assert turn.records[0].topic == "cw.inbox.dlq"
 
 
 def test_a_dead_task_can_be_replayed_after_its_case_closed() -> None:
