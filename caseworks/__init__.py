@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from agents.mind.errors import ModelError
     from agents.outcomes import Escalate
     from caseworks.app import App, Step
-    from caseworks.client import publish, subscribe
+    from caseworks.client import new_event, publish, subscribe
     from events.errors import PermanentError, TransientError
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "PermanentError",
     "Step",
     "TransientError",
+    "new_event",
     "publish",
     "subscribe",
 ]
@@ -36,6 +37,7 @@ _HOMES = {
     "PermanentError": "events.errors",
     "Step": "caseworks.app",
     "TransientError": "events.errors",
+    "new_event": "caseworks.client",
     "publish": "caseworks.client",
     "subscribe": "caseworks.client",
 }

@@ -8,7 +8,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from agents.agent import Agent
 from coordinator.workflow import Plan, compile_all
@@ -121,6 +121,23 @@ class App:
 
         Raises `DeclarationError`; the graph as a whole is checked when the app starts.
         """
+        try:
+            self._declare(name, on, steps, results, deadline_s)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise DeclarationError(
+                f"workflow {name!r}: {place} is {first['input']!r}: {first['msg']}"
+            ) from None
+
+    def _declare(
+        self,
+        name: str,
+        on: Mapping[str, Any],
+        steps: Iterable[Step | Function],
+        results: Mapping[ResultStatus, str],
+        deadline_s: float,
+    ) -> None:
         nodes = [step if isinstance(step, Step) else Step(step) for step in steps]
         optional = {self._agent_of(name, n.function).step_name for n in nodes if n.optional}
         outputs = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from time import time
@@ -82,6 +83,8 @@ class Subscription:
         """*group* names the subscribing service: its members share the results."""
         spec = ConsumerSpec(group=group, topics=(settings.topics.results(workflow),))
         self._consumer: Consumer = broker.consumer(spec)
+        self._left: deque[Message] = deque()
+        """Taken and not asked for yet: they outlive a loop that was left."""
 
     def __iter__(self) -> Iterator[Delivered]:
         """Wait for results for ever."""
@@ -90,10 +93,15 @@ class Subscription:
 
     def take(self, timeout_s: float, n: int = 100) -> Iterator[Delivered]:
         """Up to `n` results that are there within `timeout_s`."""
-        for message in self._consumer.take(n, timeout_s).messages:
+        if not self._left:
+            self._left.extend(self._consumer.take(n, timeout_s).messages)
+        for _ in range(min(n, len(self._left))):
+            message = self._left[0]
             yield delivered(message)
-            source = TopicPartition(message.topic, message.partition)
-            self._consumer.commit({source: message.offset + 1})
+            if self._left and self._left[0] is message:
+                self._left.popleft()
+                source = TopicPartition(message.topic, message.partition)
+                self._consumer.commit({source: message.offset + 1})
 
     def close(self) -> None:
         """Leave the group."""

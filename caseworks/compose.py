@@ -98,7 +98,7 @@ class System:
         Raises `DeclarationError` for an agent that the app does not have.
         """
         host = EventLoopThread()
-        with closing(self.broker.producer()) as producer:
+        with closing(self.broker.producer(ordered=False)) as producer:
             services = self.services(producer, DaemonThreads())
             actors = self.workers(agents, services, lambda desk: ThreadedExecutor(desk, host))
             code = self._run(actors, stop)
@@ -152,6 +152,7 @@ class System:
         limits = OrchestratorLimits(
             case_bytes_max=settings.case_bytes_max + settings.event_bytes_max,
             dedupe_window_s=settings.dedupe_window_s,
+            keep_s=settings.dead_cases_keep_s,
         )
         partitions = self.check_topics()
 

@@ -67,7 +67,8 @@ class Settings(BaseSettings):
     transaction_timeout_s: float = Field(default=10.0, ge=1)
     dedupe_window_s: float = Field(default=7 * 86_400.0, gt=0)
     """How long a closed case is remembered; at least the retention of `events`."""
-    closed_cases_max: int = Field(default=20_000_000, ge=1)
+    dead_cases_keep_s: float = Field(default=30 * 86_400.0, gt=0)
+    """How long a closed case is kept whole for the replay of its dead letter: as long as that."""
 
     in_flight_max: int = Field(default=256, ge=1, le=100_000)
     """Tasks that one agent runs at once in one process, beside the agent's own limit."""
