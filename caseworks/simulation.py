@@ -7,7 +7,7 @@ the broker differ. The same seed gives the same run, byte for byte.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from agents.executor import SimExecutor
+from agents.threads import Inline
 from caseworks.app import App
 from caseworks.client import delivered
 from caseworks.compose import Actor, System, build
@@ -63,16 +64,6 @@ class Verdict:
         ]
 
 
-class InlineThreads:
-    """Runs plain functions at once: a simulation has one thread."""
-
-    stuck = 0
-
-    async def run(self, work: Callable[[], Any]) -> Any:
-        """Run it here and now."""
-        return work()
-
-
 def simulate(  # noqa: PLR0913 - what a run depends on
     app: App,
     events: Sequence[Event],
@@ -108,7 +99,7 @@ def coordinator(app: App, settings: Settings, life: Incarnation) -> list[Program
 def worker(app: App, settings: Settings, agent: str, life: Incarnation) -> list[Program]:
     """The program of one life of an agent's worker process."""
     system = _system(app, settings, life)
-    services = system.services(life.broker.producer(), InlineThreads())
+    services = system.services(life.broker.producer(), Inline())
 
     def executor(desk: Any) -> Executor:
         return SimExecutor(desk, life.event_loop)

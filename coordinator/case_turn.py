@@ -16,7 +16,7 @@ from coordinator.turn import Turn
 from coordinator.workflow import Plan
 from events.broker import Headers, Message, Record
 from events.dead_letters import dead_letter_record, letter_for
-from events.envelope import DEPTH_MAX
+from events.envelope import is_hostile
 from events.errors import PayloadError
 from schemas.case import Case, Position
 from schemas.commands import COMMANDS, Command, Opened
@@ -140,8 +140,10 @@ class CaseTurn(Turn):
         grown = self.grown.get(outcome.case_id, 0) + len(message.value or b"")
         state = self.world.states[message.partition]
         held = grown + len(state.cases.get(outcome.case_id, b""))
-        if outcome.output is not None and _is_deep(outcome.output):
-            return _failed(outcome, "too_deep", f"its output is nested deeper than {DEPTH_MAX}")
+        if is_hostile(outcome.output):
+            return _failed(
+                outcome, "not_json", "its output is nested too deep or holds an infinity"
+            )
         if outcome.output is None or held <= self.world.limits.case_bytes_max:
             self.grown[outcome.case_id] = grown
             return outcome
@@ -266,14 +268,6 @@ def _decode(message: Message) -> Command:
     if isinstance(command, Opened) and command.case_id != command.event.case_id:
         raise PayloadError("schema", "the case_id is not that of its event")
     return command
-
-
-def _is_deep(value: object, left: int = DEPTH_MAX) -> bool:
-    """Whether JSON is nested too deep to be read again inside a case."""
-    if not isinstance(value, dict | list):
-        return False
-    inner = value.values() if isinstance(value, dict) else value
-    return left == 0 or any(_is_deep(each, left - 1) for each in inner)
 
 
 def _failed(outcome: Outcome, kind: str, message: str) -> Outcome:

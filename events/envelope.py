@@ -187,7 +187,7 @@ def _event(message: Message, attributes: dict[str, Any], data: Any) -> Event:
         if attributes.get(name)
     }
     fields["time"] = attributes.get("time") or instant(message.timestamp_ms / 1000)
-    if _is_hostile(data):
+    if is_hostile(data):
         raise _refused("not_json", f"nested deeper than {DEPTH_MAX}, or a number out of range")
     try:
         event = Event(data=data, **fields)
@@ -202,14 +202,14 @@ def _event(message: Message, attributes: dict[str, Any], data: Any) -> Event:
     return event
 
 
-def _is_hostile(value: Any, left: int = DEPTH_MAX) -> bool:
+def is_hostile(value: Any, left: int = DEPTH_MAX) -> bool:
     """Whether JSON is nested too deep to travel on inside other messages, or holds an infinity."""
     if isinstance(value, float):
         return not isfinite(value)
     if not isinstance(value, dict | list):
         return False
     inner = value.values() if isinstance(value, dict) else value
-    return left == 0 or any(_is_hostile(each, left - 1) for each in inner)
+    return left == 0 or any(is_hostile(each, left - 1) for each in inner)
 
 
 def _refused(reason: IntakeReason, text: str) -> PayloadError:

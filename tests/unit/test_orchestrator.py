@@ -251,7 +251,7 @@ def test_an_output_nested_too_deep_fails_its_step_and_can_be_restored() -> None:
         deep = [deep]
     desk.tell(outcome(case, "triage", output=deep))
 
-    assert "too_deep" in str(desk.to("cw.results.ticket")[0].value)
+    assert "nested too deep" in str(desk.to("cw.results.ticket")[0].value)
     assert desk.restarted().states
 
 
