@@ -20,6 +20,7 @@ from caseworks.app import App
 from caseworks.client import delivered
 from caseworks.compose import Actor, System, build
 from caseworks.topics import specs_of
+from coordinator.partition import POSITION_KEY
 from events.broker import TopicPartition
 from events.dispatch import Executor
 from events.envelope import event_record
@@ -27,6 +28,7 @@ from events.memory import HARSH, Faults
 from events.settings import Settings
 from events.sim_actors import Incarnation, Program
 from events.sim_driver import Run, SimDriver
+from schemas.case import Position
 from schemas.event import Event
 from schemas.result import Result
 
@@ -46,6 +48,8 @@ class Verdict:
     """Events in the dead letters of intake, by id."""
     published: tuple[str, ...]
     trace: tuple[str, ...]
+    positions: tuple[tuple[int | None, int | None], ...]
+    """By inbox partition: the committed position, and the changelog's own record of it (I2)."""
 
     @property
     def lost(self) -> list[str]:
@@ -133,7 +137,7 @@ class _Count:
     """An independent reader of committed results."""
 
     def __init__(self, app: App, settings: Settings, driver: SimDriver) -> None:
-        topics = settings.topics
+        topics = self.topics = settings.topics
         self.driver = driver
         self.dlq = topics.dlq(topics.events)
         named = [*(topics.results(plan.name) for plan in app.plans), self.dlq]
@@ -162,4 +166,16 @@ class _Count:
     def verdict(self, run: Run, published: tuple[str, ...]) -> Verdict:
         self.answered()
         trace = tuple(self.driver.trace)
-        return Verdict(run, self.results, self.refused, published, trace)
+        return Verdict(run, self.results, self.refused, published, trace, self._positions())
+
+    def _positions(self) -> tuple[tuple[int | None, int | None], ...]:
+        lag = self.driver.broker.admin().lag(self.topics.loop_group("orchestrator"))
+        return tuple(
+            (each.committed, self._recorded(each.source.partition))
+            for each in sorted(lag, key=lambda each: each.source)
+        )
+
+    def _recorded(self, partition: int) -> int | None:
+        log = self.reader.read(TopicPartition(self.topics.cases, partition), 0, 1_000_000)
+        found = [m.value for m in log.messages if m.key == POSITION_KEY and m.value is not None]
+        return Position.from_json(found[-1]).inbox if found else None

@@ -46,5 +46,13 @@ def test_i1_every_event_ends_in_one_result_whatever_is_killed(seed: int) -> None
     assert (verdict.lost, verdict.doubled) == ([], []), verdict.run
 
 
+@pytest.mark.parametrize("seed", range(20, 26))
+def test_i2_an_input_offset_is_committed_together_with_everything_it_caused(seed: int) -> None:
+    verdict = run(seed)
+
+    assert any(committed is not None for committed, _ in verdict.positions)
+    assert all(committed == recorded for committed, recorded in verdict.positions)
+
+
 def test_the_same_seed_gives_the_same_trace() -> None:
     assert run(3).trace == run(3).trace
