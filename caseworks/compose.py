@@ -7,7 +7,6 @@ with the memory broker and a clock of their own.
 from __future__ import annotations
 
 import gc
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -48,8 +47,6 @@ JOIN_S = 10.0
 """After this a loop without partitions counts as ready: others have them all."""
 JOIN_MARGIN_S = 5.0
 STUCK_S = 60.0
-SWITCH_S = 0.001
-"""A loop that plans a batch lets the others of its process send theirs meanwhile."""
 GC_THRESHOLD = (200_000, 20, 100)
 """Batches make many short-lived objects and no cycles: collecting less often saves a fifth."""
 
@@ -128,7 +125,6 @@ class System:
     def _run(self, actors: Sequence[Actor], stop: Event) -> int:
         gc.freeze()  # what is loaded by now stays: no collection needs to look at it again
         gc.set_threshold(*GC_THRESHOLD)
-        sys.setswitchinterval(SWITCH_S)
         self.restoring.update(actor.restores for actor in actors if actor.restores)
         for actor in actors:
             self.drivers.append(
