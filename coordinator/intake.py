@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -124,9 +123,6 @@ class Intake:
         turn.count("caseworks_dead_letters_total", topic=topic, reason=reason)
 
     # --- a loop without state
-
-    def owned(self, partitions: AbstractSet[TopicPartition]) -> None:
-        """Nothing is kept by partition."""
 
     def adopt(self, source: TopicPartition) -> int:
         """Never asked: there is no changelog."""

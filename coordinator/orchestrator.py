@@ -7,7 +7,6 @@ promoted into the partitions' states.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
 
 from coordinator.case_turn import CaseTurn, OrchestratorLimits, World
 from coordinator.partition import PartitionState, keeps_whole
@@ -51,11 +50,8 @@ class Orchestrator:
 
     # --- restore
 
-    def owned(self, partitions: AbstractSet[TopicPartition]) -> None:
-        """State of partitions that went is kept: on return only the rest is read."""
-
     def adopt(self, source: TopicPartition) -> int:
-        """The changelog offset to read on from."""
+        """The changelog offset to read on from: state of partitions that went was kept."""
         state = self.states.setdefault(source.partition, PartitionState(self.limits.keep_s))
         return state.log_offset
 

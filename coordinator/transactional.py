@@ -114,7 +114,6 @@ class TransactionalLoop:
                 self.pending[source] = _Restoring()
         self.epochs = dict(taken.assignment)
         self.aborts = 0
-        self.processor.owned(self.epochs.keys())
 
     def _forget(self, source: TopicPartition) -> None:
         self.ready.pop(source, None)

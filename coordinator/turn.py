@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -64,6 +63,3 @@ class Processor(Protocol):
 
     def drop(self, turn: Turn) -> None:
         """The turn was aborted: forget its change."""
-
-    def owned(self, partitions: AbstractSet[TopicPartition]) -> None:
-        """These are all the partitions that are owned now."""

@@ -152,8 +152,6 @@ def perform(operation: op.Operation, handles: Handles) -> op.Answer:  # noqa: C9
             return handles.consumer.committed(partitions)
         case op.LogEnd(source):
             return _there(handles.reader, "reader").end(source, committed=False)
-        case op.ReadLog(source, offset, n):
-            return _there(handles.reader, "reader").read(source, offset, n)
         case op.ReadLogs(offsets, n):
             return _there(handles.reader, "reader").read_many(offsets, n)
         case op.LastWriter(source):

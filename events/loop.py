@@ -97,17 +97,8 @@ class LogEnd:
 
 
 @dataclass(frozen=True, slots=True)
-class ReadLog:
-    """Committed records from an offset on. Answer: `LogSlice`."""
-
-    source: TopicPartition
-    offset: int
-    n: int
-
-
-@dataclass(frozen=True, slots=True)
 class ReadLogs:
-    """The same for several partitions at once. Answer: `dict[TopicPartition, LogSlice]`."""
+    """Committed records of partitions from an offset on: `dict[TopicPartition, LogSlice]`."""
 
     offsets: Mapping[TopicPartition, int]
     n: int
@@ -221,7 +212,6 @@ Operation = (
     | Abort
     | Committed
     | LogEnd
-    | ReadLog
     | ReadLogs
     | LastWriter
     | Release
@@ -237,7 +227,6 @@ Operation = (
 Answer = (
     Taken
     | Revoking
-    | LogSlice
     | dict[TopicPartition, LogSlice]
     | Sequence[Settled]
     | dict[TopicPartition, int | None]

@@ -89,7 +89,7 @@ class Counters:
             counts: Counter[bytes] = Counter()
             offset = 0
             while offset < end:
-                found = yield op.ReadLog(log, offset, 50)
+                found = (yield op.ReadLogs({log: offset}, 50))[log]
                 for message in found.messages:
                     counts[message.key] = int(message.value)
                 if found.next_offset == offset:
