@@ -10,7 +10,15 @@ from pydantic import ValidationError
 
 from coordinator.case import Tick, apply, next_due
 from coordinator.effects import Bury, Effect, Ignored, Publish, SendTask
-from coordinator.partition import POSITION_KEY, PartitionState, encode_case
+from coordinator.partition import (
+    DUE,
+    NOTE_MARK,
+    PART_MARK,
+    POSITION_KEY,
+    PartitionState,
+    encode_case,
+    keeps_whole,
+)
 from coordinator.records import Writer
 from coordinator.turn import Turn
 from coordinator.workflow import Plan
@@ -63,6 +71,12 @@ class CaseTurn(Turn):
     cases: dict[tuple[int, str], Case | None] = field(default_factory=dict)
     """Changed cases by partition and id; `None` is a tombstone."""
     encoded: dict[tuple[int, str], bytes | None] = field(default_factory=dict)
+    parts: dict[tuple[int, str, str], bytes | None] = field(default_factory=dict)
+    """Changed parts by partition, case and name; `None` drops one."""
+    notes: dict[tuple[int, str], bytes | None] = field(default_factory=dict)
+    """Changed notes by partition and key."""
+    entities: dict[tuple[int, str], tuple[bytes, float] | None] = field(default_factory=dict)
+    """Changed entities by partition and key, with the time of their next tick."""
     grown: dict[str, int] = field(default_factory=dict)
     """Bytes that this turn's outcomes add, by case."""
     fired: dict[int, list[str]] = field(default_factory=dict)
@@ -200,6 +214,10 @@ class CaseTurn(Turn):
             again_s = CANNOT_TICK_S
         self.idle.append((partition, case_id, max(next_due(case, keep_s), self.now + again_s)))
 
+    def tick_entity(self, partition: int, key: str) -> None:
+        """An entity's time has come: it goes."""
+        self.entities[partition, key] = None
+
     # --- effects and changelog
 
     def load(self, partition: int, case_id: str) -> Case | None:
@@ -208,6 +226,34 @@ class CaseTurn(Turn):
         if key in self.cases:
             return self.cases[key]
         return self.world.states[partition].load(case_id)
+
+    def load_part(self, partition: int, case_id: str, name: str) -> bytes | None:
+        """A part of a case as this turn sees it."""
+        key = (partition, case_id, name)
+        if key in self.parts:
+            return self.parts[key]
+        return self.world.states[partition].part(case_id, name)
+
+    def load_part_names(self, partition: int, case_id: str) -> tuple[str, ...]:
+        """The names of a case's parts as this turn sees them, in no particular order."""
+        names = dict.fromkeys(self.world.states[partition].part_names(case_id), True)
+        for (at, whose, name), data in self.parts.items():
+            if at == partition and whose == case_id:
+                names[name] = data is not None
+        return tuple(name for name, there in names.items() if there)
+
+    def load_note(self, partition: int, key: str) -> bytes | None:
+        """A note of the partition as this turn sees it."""
+        if (partition, key) in self.notes:
+            return self.notes[partition, key]
+        return self.world.states[partition].note(key)
+
+    def load_entity(self, partition: int, key: str) -> bytes | None:
+        """An entity as this turn sees it."""
+        if (partition, key) in self.entities:
+            changed = self.entities[partition, key]
+            return None if changed is None else changed[0]
+        return self.world.states[partition].entity(key)
 
     def _carry_out(self, case: Case, plan: Plan, effect: Effect, partition: int) -> None:
         writer, now = self.world.writer, self.now
@@ -245,6 +291,8 @@ class CaseTurn(Turn):
             data = encode_case(case)
             self.encoded[partition, case_id] = data
             self.records.append(Record(topic, case_id.encode(), data, headers, partition))
+        self._drop_parts_of_ended()
+        self._write_beside()
         for partition, entries in self.expired.items():
             for _, digest in entries:
                 key = _case_id(digest).encode()
@@ -252,6 +300,34 @@ class CaseTurn(Turn):
         for source, position in self.positions.items():
             value = Position.trusted(inbox=position).to_json()
             self.records.append(Record(topic, POSITION_KEY, value, headers, source.partition))
+
+    def _drop_parts_of_ended(self) -> None:
+        """A case that is not kept whole takes its parts along."""
+        ended = {key for key, case in self.cases.items() if case is None or not keeps_whole(case)}
+        for partition, case_id in ended:
+            for name in self.world.states[partition].part_names(case_id):
+                self.parts[partition, case_id, name] = None
+        if self.parts:
+            for partition, case_id, name in self.parts:
+                if (partition, case_id) in ended:
+                    self.parts[partition, case_id, name] = None
+
+    def _write_beside(self) -> None:
+        """Parts, notes and entities that changed."""
+        topic, headers = self.world.writer.topics.cases, self.world.log_headers
+        for (partition, case_id, name), data in self.parts.items():
+            key = f"{case_id}{PART_MARK}{name}".encode()
+            self.records.append(Record(topic, key, data, headers, partition))
+        for (partition, note), data in self.notes.items():
+            key = f"{NOTE_MARK}{note}".encode()
+            self.records.append(Record(topic, key, data, headers, partition))
+        for (partition, entity), changed in self.entities.items():
+            if changed is None:
+                self.records.append(Record(topic, entity.encode(), None, headers, partition))
+            else:
+                value, due = changed
+                dated = (*headers, (DUE, repr(due).encode()))
+                self.records.append(Record(topic, entity.encode(), value, dated, partition))
 
 
 def _decode(message: Message) -> Command:

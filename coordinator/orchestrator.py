@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from coordinator.case_turn import CaseTurn, OrchestratorLimits, World
-from coordinator.partition import PartitionState, keeps_whole
+from coordinator.partition import ENTITY_MARK, PartitionState, keeps_whole
 from coordinator.records import Writer
 from coordinator.turn import Turn
 from coordinator.workflow import Plan
@@ -94,6 +94,13 @@ class Orchestrator:
         assert isinstance(turn, CaseTurn)  # a loop gives back what `plan` made
         for partition, fired in turn.fired.items():
             self.states[partition].timers.fired(turn.now, fired)
+        for (partition, case_id, name), part in turn.parts.items():
+            self.states[partition].put_part(case_id, name, part)
+        for (partition, note), text in turn.notes.items():
+            self.states[partition].put_note(note, text)
+        for (partition, key), changed in turn.entities.items():
+            value, due = changed or (None, None)
+            self.states[partition].put_entity(key, value, due)
         for (partition, case_id), case in turn.cases.items():
             state, data = self.states[partition], turn.encoded[partition, case_id]
             if case is None or data is None:
@@ -120,5 +127,8 @@ class Orchestrator:
         turn.positions[source] = position
         turn.fired[source.partition] = due
         turn.expired[source.partition] = expired
-        for case_id in due:
-            turn.tick(source.partition, case_id)
+        for key in due:
+            if key.startswith(ENTITY_MARK):
+                turn.tick_entity(source.partition, key)
+            else:
+                turn.tick(source.partition, key)
