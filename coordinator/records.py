@@ -40,7 +40,8 @@ class Writer:
     def build_task(self, case: Case, plan: Plan, step_name: str, partition: int) -> Task:
         """The task model: inputs are the outputs of the steps that the step reads."""
         step, state = plan.steps[step_name], case.steps[step_name]
-        agent = plan.agents.get(state.agent or step.agent) or plan.agents[step.agent]
+        asked = state.agent or step.agent or ""
+        agent = plan.agents.get(asked) or plan.agents[step.agent or asked]
         return Task.trusted(
             task_id=task_id_of(case.case_id, step_name, state.replay),
             case_id=case.case_id,

@@ -33,6 +33,7 @@ def result_of(draft: Draft) -> Result:
         confidence=min(known, default=None),
         reason=draft.reason,
         steps={name: _report(state) for name, state in draft.steps.items()},
+        undone={},
         usage=draft.usage or NOTHING,
         event=case.event.ref(),
         opened_at=instant(case.opened),

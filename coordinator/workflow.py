@@ -41,7 +41,7 @@ def compile_workflow(spec: WorkflowSpec, agents: Mapping[str, AgentSpec]) -> Pla
         raise DeclarationError(f"workflow {spec.name!r}: " + "; ".join(problems))
     steps = {step.name: step for step in spec.steps}
     read = {name for step in spec.steps for name in step.after}
-    used = {step.agent for step in spec.steps} | {s.fallback for s in spec.steps if s.fallback}
+    used = {agent for step in spec.steps for agent in agents_of(step)}
     return Plan(
         spec=spec if spec.version else spec.model_copy(update={"version": digest(spec)}),
         steps=steps,
@@ -49,6 +49,12 @@ def compile_workflow(spec: WorkflowSpec, agents: Mapping[str, AgentSpec]) -> Pla
         sinks=tuple(name for name in steps if name not in read),
         agents={name: agents[name] for name in sorted(used)},
     )
+
+
+def agents_of(step: StepSpec) -> tuple[str, ...]:
+    """The agents that a step may ask."""
+    named = (step.agent, step.fallback, step.escalate_to, step.undo)
+    return tuple(agent for agent in named if agent is not None)
 
 
 def compile_all(specs: Iterable[WorkflowSpec], agents: Mapping[str, AgentSpec]) -> tuple[Plan, ...]:
@@ -89,11 +95,12 @@ def _step_problems(spec: WorkflowSpec, agents: Mapping[str, AgentSpec]) -> list[
         if step.name in seen:
             found.append(f"step {step.name!r} stands twice: remove or rename one")
         seen.add(step.name)
-        for role, agent in (("agent", step.agent), ("fallback", step.fallback)):
+        for role in ("agent", "fallback", "escalate_to", "undo"):
+            agent = getattr(step, role)
             if agent is not None and agent not in agents:
                 known = ", ".join(sorted(agents)) or "none"
                 found.append(f"step {step.name!r}: unknown {role} {agent!r} (known: {known})")
-        if step.fallback == step.agent:
+        if step.fallback is not None and step.fallback == step.agent:
             found.append(f"step {step.name!r}: its fallback is its own agent")
     return found
 

@@ -14,12 +14,24 @@ from schemas.usage import Usage
 CASE_VERSION = 1
 
 StepStatus = Literal[
-    "waiting", "sent", "retrying", "done", "skipped", "failed", "parked", "abandoned"
+    "waiting",
+    "sent",
+    "retrying",
+    "mapping",
+    "delegated",
+    "listening",
+    "asking",
+    "done",
+    "skipped",
+    "failed",
+    "parked",
+    "abandoned",
 ]
 CaseStatus = Literal[
     "open",
     "waiting",
     "parked",
+    "undoing",
     "completed",
     "degraded",
     "escalated",
@@ -32,8 +44,31 @@ CLOSED: frozenset[CaseStatus] = frozenset(
 )
 
 
+class Items(Message):
+    """How far a `map` is. The items' own states are parts of the case (`<step>:<index>`)."""
+
+    total: int
+    next: int = 0
+    """The first index that was never sent."""
+    again: tuple[int, ...] = ()
+    """Indexes that must be sent anew."""
+    running: int = 0
+    done: int = 0
+    failed: int = 0
+    """Items that were given up, and whose output is null."""
+
+
+class Question(Message):
+    """What a person was asked; bound to the exact action by its hash."""
+
+    approval_id: str
+    action: Any = None
+    action_hash: str
+    confidence: float | None = None
+
+
 class StepState(Message):
-    """One step of a running case; times are seconds since the epoch."""
+    """One step of a running case, or one item of a `map`; times are seconds since the epoch."""
 
     status: StepStatus = "waiting"
     agent: Name | None = None
@@ -42,6 +77,8 @@ class StepState(Message):
     burnt: int = 0
     """Attempts that count towards `attempts_max` (a deferral burns none)."""
     replay: int = 0
+    iteration: int = 0
+    """Of a `loop`: how often it went round before."""
     due: float | None = None
     """When a retrying step is sent again."""
     deadline: float | None = None
@@ -54,7 +91,36 @@ class StepState(Message):
     error: Failure | None = None
     usage: Usage | None = None
     degraded: bool = False
-    """It ended on its fallback or was skipped."""
+    """It ended on its fallback or was skipped after a failure."""
+    escalated: bool = False
+    """The higher agent was asked."""
+    items: Items | None = None
+    question: Question | None = None
+
+
+class Delegated(Message):
+    """A step that an agent asked for instead of answering; `after` are its siblings."""
+
+    parent: str
+    agent: Name
+    input: Any = None
+    after: tuple[str, ...] = ()
+    depth: int = 1
+
+
+class Heard(Message):
+    """A signal that came before a step waited for it."""
+
+    name: str
+    data: Any = None
+    signal_id: str = ""
+
+
+class Ending(Message):
+    """How a case that is being undone will end."""
+
+    event: Literal["fail", "expire", "cancel"]
+    reason: str | None = None
 
 
 class Case(Message):
@@ -78,6 +144,14 @@ class Case(Message):
     replays: tuple[str, ...] = ()
     """Ids of the replay commands already applied (I9)."""
     usage: Usage | None = None
+    delegated: dict[str, Delegated] = Field(default_factory=dict)
+    """Steps that agents asked for, by `<parent>.<name>`."""
+    undos: dict[str, StepState] = Field(default_factory=dict)
+    """The undoing of finished steps, in the order in which they are undone."""
+    ending: Ending | None = None
+    heard: tuple[Heard, ...] = ()
+    signals: tuple[str, ...] = ()
+    """Ids of the last signals that reached the case: a repeated one changes nothing."""
 
 
 class ClosedCase(Message):
@@ -96,3 +170,24 @@ class Position(Message):
 
     v: int = CASE_VERSION
     inbox: int
+
+
+class KeptEvent(Message):
+    """A correlated event that no case wanted yet; it may still be wanted until `until`."""
+
+    event: Event
+    until: float
+
+
+class Correlation(Message):
+    """Who waits for the events of one type and subject, as the changelog holds it."""
+
+    v: int = CASE_VERSION
+    type: str
+    subject: str
+    listeners: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    """By case: older events are not meant for it; how long it listens (epoch seconds)."""
+    kept: tuple[KeptEvent, ...] = ()
+    seen: dict[str, float] = Field(default_factory=dict)
+    """Events that were delivered, by case id of the event, with the time: duplicates change
+    nothing for the dedupe window."""

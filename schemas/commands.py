@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
+from uuid import NAMESPACE_URL, uuid5
 
 from schemas.base import Instant, Message, Name
 from schemas.event import Event
@@ -29,6 +30,34 @@ class Signal(Message):
     case_id: str
     name: str
     data: Any = None
+    signal_id: str = ""
+    """The same id twice is one signal; empty: every one counts."""
+
+
+class Correlated(Message):
+    """Intake accepted an event that cases wait for. `case_id` is its correlation's."""
+
+    ce_type: ClassVar[str] = "caseworks.correlated"
+
+    case_id: str
+    event: Event
+
+
+class Listen(Message):
+    """A case wants (or no longer wants) the events of one type and subject."""
+
+    ce_type: ClassVar[str] = "caseworks.listen"
+
+    case_id: str
+    """The correlation: `correlation_id_of(type, subject)`."""
+    listener: str
+    """The case that wants them."""
+    type: str
+    subject: str
+    since: Instant
+    """Older events are not meant for it."""
+    until: Instant | None = None
+    """How long it listens at most; null: not any more."""
 
 
 class Decision(Message):
@@ -66,9 +95,20 @@ class Replay(Message):
     why: str = ""
 
 
+def correlation_id_of(event_type: str, subject: str) -> str:
+    """The name of a correlation: uuid5(NAMESPACE_URL, type + newline + subject)."""
+    return str(uuid5(NAMESPACE_URL, f"{event_type}\n{subject}"))
+
+
 Command = Opened | Outcome | Progress | Signal | Decision | Cancel | Replay
+"""What moves a case."""
+CorrelationCommand = Correlated | Listen
+"""What moves a correlation."""
 
 COMMANDS: dict[str, type[Command]] = {
     model.ce_type: model for model in (Opened, Outcome, Progress, Signal, Decision, Cancel, Replay)
+}
+CORRELATION_COMMANDS: dict[str, type[CorrelationCommand]] = {
+    model.ce_type: model for model in (Correlated, Listen)
 }
 """The inbox by `ce_type`."""

@@ -15,7 +15,18 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
-from schemas import asyncapi, case, commands, control, dead_letter, event, outcome, result, task
+from schemas import (
+    approval,
+    asyncapi,
+    case,
+    commands,
+    control,
+    dead_letter,
+    event,
+    outcome,
+    result,
+    task,
+)
 from schemas.base import SCHEMA_MAJOR, Message
 from schemas.compatibility import Contract, breaking
 
@@ -46,15 +57,20 @@ MESSAGES: tuple[Published, ...] = (
     Published("opened", commands.Opened),
     Published("signal", commands.Signal, by_others=True),
     Published("decision", commands.Decision, by_others=True),
+    Published("correlated", commands.Correlated),
+    Published("listen", commands.Listen),
     Published("cancel", commands.Cancel, by_others=True),
     Published("replay", commands.Replay, by_others=True),
     Published("result", result.Result),
+    Published("approval_requested", approval.ApprovalRequested),
+    Published("approval_ended", approval.ApprovalEnded),
     Published("dead_letter", dead_letter.DeadLetter),
     Published("control_open", control.OpenCases),
     Published("control_breaker", control.Breaker),
     Published("control_pause", control.Pause),
     Published("case", case.Case, compact=True),
     Published("case_closed", case.ClosedCase),
+    Published("case_correlation", case.Correlation, compact=True),
     Published("case_position", case.Position),
 )
 """Everything that travels, by the name of its file."""

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Base64Bytes, Field
 
-from schemas.base import Instant, Message, Name
+from schemas.base import Instant, Message, Name, StepName
 from schemas.usage import NOTHING, Usage
 
 OutcomeStatus = Literal["done", "failed", "retry", "halted", "deferred", "delegate", "escalate"]
@@ -29,6 +29,16 @@ class Delivery(Message):
     timestamp: Instant
 
 
+class Delegate(Message):
+    """A step that an agent asks for before its own can end; `after` names siblings."""
+
+    name: StepName
+    agent: Name
+    input: Any = None
+    """What the agent gets where it would get the event's data; null: the event's data."""
+    after: tuple[StepName, ...] = ()
+
+
 class Outcome(Message):
     """The end of one attempt. On failure `task` holds the bytes of the task, base64."""
 
@@ -49,6 +59,8 @@ class Outcome(Message):
     started_at: Instant
     finished_at: Instant
     task: Base64Bytes | None = None
+    delegates: tuple[Delegate, ...] = ()
+    """With `delegate`: the new steps; the step ends with their output."""
     trace: tuple[str, ...] = ()
     """What a halted agent did last, newest last, shortened."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from pydantic import Field
+
 from schemas.base import Instant, Message, Name
 from schemas.event import EventRef
 from schemas.usage import NOTHING, Usage
@@ -33,6 +35,15 @@ class StepReport(Message):
     error: str | None = None
 
 
+class UndoReport(Message):
+    """How the undoing of one finished step ended: `done`, or `failed` and why."""
+
+    status: str
+    attempts: int = 0
+    agent: Name | None = None
+    error: str | None = None
+
+
 class Result(Message):
     """The one answer to an event. `ce_id` is `case_id:n`; `amends` names the one it corrects."""
 
@@ -44,6 +55,8 @@ class Result(Message):
     confidence: float | None = None
     reason: str | None = None
     steps: dict[str, StepReport]
+    undone: dict[str, UndoReport] = Field(default_factory=dict)
+    """Of a failed, expired or cancelled case: the steps that had an undo."""
     usage: Usage = NOTHING
     event: EventRef
     opened_at: Instant
