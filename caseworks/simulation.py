@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -91,6 +91,7 @@ def simulate(  # noqa: PLR0913 - what a run depends on
         count = _Count(app, chosen, driver)
         run = driver.run(lambda: count.answered() >= len(events), steps_max=STEPS_MAX)
         driver.calm()
+        driver.pace = replace(driver.pace, stride_max_s=15.0)
         driver.run(steps_max=STEPS_MAX, seconds_max=SETTLE_S)
         return count.verdict(run, tuple(event.id for event in events))
 
@@ -114,7 +115,12 @@ def worker(app: App, settings: Settings, agent: str, life: Incarnation) -> list[
 def small() -> Settings:
     """Few partitions, so that faults meet, and bounds as in production."""
     return Settings(
-        inbox_partitions=2, events_partitions=2, tasks_partitions=2, results_partitions=1
+        inbox_partitions=2,
+        events_partitions=2,
+        tasks_partitions=2,
+        results_partitions=1,
+        take_timeout_s=0.5,
+        commit_interval_s=0.5,
     )
 
 

@@ -171,14 +171,22 @@ class LoopRunner:
         self._announced = self._halfway = self._parked = False
         self._until = -inf
         """When the pending take or collect has waited long enough."""
-        self._seen = (-1, -1)
+        self._version = self._activity = -1
+        """Of the cluster and of the process, when this loop last looked."""
 
     def ready(self, now: float) -> bool:
         if self.life.frozen:
             return False
         if not self._parked or now >= self._until:
             return True
-        return self._seen != (self._cluster.version, self.life.activity)
+        version, activity = self._cluster.version, self.life.activity
+        if version == self._version and activity == self._activity:
+            return False
+        settled = activity != self._activity and isinstance(self._pending, op.Collect)
+        if settled or self._consumer.stirs():
+            return True
+        self._version, self._activity = version, activity
+        return False
 
     def wakes_at(self) -> float:
         return self._until if self._parked and not self.life.frozen else inf
@@ -307,7 +315,7 @@ class LoopRunner:
 
     def _park(self) -> None:
         self._parked = True
-        self._seen = (self._cluster.version, self.life.activity)
+        self._version, self._activity = self._cluster.version, self.life.activity
 
 
 class AgentStepper:
@@ -322,7 +330,7 @@ class AgentStepper:
         self.event_loop = event_loop
 
     def ready(self, now: float) -> bool:
-        return not self.life.frozen and self.event_loop.has_ready
+        return self.event_loop.has_ready and not self.life.frozen
 
     def wakes_at(self) -> float:
         due = self.event_loop.next_timer()
@@ -358,7 +366,8 @@ class Network:
         self._lives = lives
 
     def ready(self, now: float) -> bool:
-        return bool(self._broker.cluster.markers) or bool(self._under_way())
+        cluster = self._broker.cluster
+        return bool(cluster.markers) or (cluster.airborne > 0 and bool(self._under_way()))
 
     def wakes_at(self) -> float:
         return inf

@@ -144,6 +144,8 @@ class VirtualLoop(_Inside):
         """Whether `run_ready` would run something now."""
         if self._ready:
             return True
+        if not self._timers or self._timers[0][0] > self._clock():
+            return False
         due = self.next_timer()
         return due is not None and due <= self._clock()
 

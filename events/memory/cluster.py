@@ -91,6 +91,8 @@ class Cluster:
         self.markers: list[Marker] = []
         """Decided, not yet written; empty unless held back."""
         self.hold_markers = False
+        self.airborne = 0
+        """Records and reports of plain producers that are on their way."""
         self.version = 0
         self.deadline = inf
         """The earliest moment at which something expires."""

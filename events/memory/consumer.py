@@ -94,6 +94,20 @@ class MemoryConsumer:
             return None
         return frozenset(self._fetches)
 
+    def stirs(self) -> bool:
+        """Whether a take would bring or change something; one that waits need not look before."""
+        if self._seen != self._group.version or self._first:
+            return True
+        for fetch in self._fetches.values():
+            if not fetch.paused:
+                position = fetch.position
+                if position is None:
+                    if not self._group.offsets.unstable(fetch.log.source):
+                        return True
+                elif position < fetch.log.stable:
+                    return True
+        return False
+
     def _enter(self) -> None:
         self._link.enter()
         if self._closed:

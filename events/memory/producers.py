@@ -197,6 +197,7 @@ class MemoryProducer:
             if len(self._sending) + len(self._reports) >= self._cluster.limits.queue_max:
                 raise RetriableError(f"the producer of {self._link.name} is full")
             self._sending.append((record, on_delivery))
+            self._cluster.airborne += 1
             if not self._cluster.dice.weather("slow_delivery"):
                 self.deliver_all()
 
@@ -204,7 +205,9 @@ class MemoryProducer:
         """The oldest record on its way arrives, or is given up."""
         record, on_delivery = self._sending.popleft()
         error = self._write(record)
-        if on_delivery is not None:
+        if on_delivery is None:
+            self._cluster.airborne -= 1
+        else:
             self._reports.append((on_delivery, error))
 
     def deliver_all(self) -> None:
@@ -216,13 +219,13 @@ class MemoryProducer:
         """The process is killed: some of what was on its way has left already."""
         for _ in range(self._cluster.dice.pick(len(self._sending) + 1)):
             self.deliver()
-        self._sending.clear()
-        self._reports.clear()
+        self._clear()
 
     def poll(self) -> None:
         with self._cluster.lock:
             self._link.enter()
             due, self._reports = self._reports, deque()
+            self._cluster.airborne -= len(due)
         for report, error in due:
             report(error)
 
@@ -236,8 +239,12 @@ class MemoryProducer:
     def close(self) -> None:
         with self._cluster.lock:
             self._closed = True
-            self._sending.clear()
-            self._reports.clear()
+            self._clear()
+
+    def _clear(self) -> None:
+        self._cluster.airborne -= len(self._sending) + len(self._reports)
+        self._sending.clear()
+        self._reports.clear()
 
     def _write(self, record: Record) -> BrokerError | None:
         log = self._cluster.log_for(record)
