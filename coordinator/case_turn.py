@@ -299,7 +299,7 @@ class CaseTurn(Turn):
                 self.records.append(Record(topic, key, None, headers, partition))
         for source, position in self.positions.items():
             value = Position.trusted(inbox=position).to_json()
-            self.records.append(Record(topic, POSITION_KEY, value, headers, source.partition))
+            self.marks.append(Record(topic, POSITION_KEY, value, headers, source.partition))
 
     def _drop_parts_of_ended(self) -> None:
         """A case that is not kept whole takes its parts along."""

@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
-from coordinator.turn import Turn
+from coordinator.turn import UNKNOWN, Turn
 from coordinator.workflow import Plan
-from events.broker import Message, Record, TopicPartition
+from events.broker import LogEnds, Message, Record, TopicPartition
 from events.dead_letters import dead_letter_record, letter_for
 from events.envelope import read_event, record_of, travelling_of
 from events.errors import PayloadError
@@ -137,7 +137,7 @@ class Intake:
         del source
         return committed
 
-    def promote(self, turn: Turn) -> None:
+    def promote(self, turn: Turn, ends: LogEnds = UNKNOWN) -> None:
         """Nothing to change."""
 
     def drop(self, turn: Turn) -> None:

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from coordinator.case_turn import CaseTurn, OrchestratorLimits, World
 from coordinator.partition import ENTITY_MARK, PartitionState, keeps_whole
 from coordinator.records import Writer
-from coordinator.turn import Turn
+from coordinator.turn import UNKNOWN, Turn
 from coordinator.workflow import Plan
-from events.broker import Message, TopicPartition
+from events.broker import LogEnds, Message, TopicPartition
 from events.envelope import WRITER
 from events.errors import PayloadError
 from events.partitioner import partition_of
@@ -89,8 +89,8 @@ class Orchestrator:
         turn.write_changelog()
         return turn
 
-    def promote(self, turn: Turn) -> None:
-        """The overlay becomes the state."""
+    def promote(self, turn: Turn, ends: LogEnds = UNKNOWN) -> None:
+        """The overlay becomes the state, which is as far as the changelog from then on (rule 3)."""
         assert isinstance(turn, CaseTurn)  # a loop gives back what `plan` made
         for partition, fired in turn.fired.items():
             self.states[partition].timers.fired(turn.now, fired)
@@ -113,6 +113,10 @@ class Orchestrator:
             self.states[partition].timers.arm(case_id, due)
         for partition, entries in turn.expired.items():
             self.states[partition].closed.forget(entries)
+        for source, position in turn.positions.items():
+            self.states[source.partition].position = position
+        for source, end in ends.items():
+            self.states[source.partition].log_offset = end
 
     def drop(self, turn: Turn) -> None:
         """Nothing to undo: the overlay goes with the turn."""

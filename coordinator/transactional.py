@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from coordinator.turn import Processor, Turn
-from events.broker import Message, Taken, TopicPartition
+from events.broker import LogEnds, Message, Taken, TopicPartition
 from events.errors import AbortableError, FencedError, RetriableError, UnstableError
 from events.loop import (
     Abort,
@@ -188,9 +188,9 @@ class TransactionalLoop:
     def _transact(self, turn: Turn, messages: Sequence[Message], now: float) -> Step:
         try:
             yield from self._repeat(Begin())
-            yield Produce(turn.records)
+            yield Produce(turn.records, turn.marks)
             yield from self._repeat(SendOffsets(turn.positions))
-            yield from self._repeat(Commit())
+            ends: LogEnds = yield from self._repeat(Commit())
         except (AbortableError, RetriableError) as error:
             self.processor.drop(turn)
             yield from self._abort(turn, messages, now, error)
@@ -198,7 +198,7 @@ class TransactionalLoop:
             self.processor.drop(turn)
             yield from self._renew(now)
         else:
-            self.processor.promote(turn)
+            self.processor.promote(turn, ends)
             self.ready.update(turn.positions)
             self.aborts, self.batch = 0, self.limits.batch_max
             yield Note("committed", {"loop": self.processor.name, "turn": turn})

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from events.broker import Message, Record, TopicPartition
+from events.broker import LogEnds, Message, Record, TopicPartition
+
+UNKNOWN: LogEnds = {}
 
 
 @dataclass(slots=True)
@@ -14,6 +16,8 @@ class Turn:
     """What one transaction does. `change` is the processor's own: applied only by `promote`."""
 
     records: list[Record] = field(default_factory=list)
+    marks: list[Record] = field(default_factory=list)
+    """The last record of each changelog: its offset says how far that is once committed."""
     positions: dict[TopicPartition, int] = field(default_factory=dict)
     counts: dict[tuple[str, tuple[tuple[str, str], ...]], float] = field(default_factory=dict)
     observed: list[tuple[str, float, tuple[tuple[str, str], ...]]] = field(default_factory=list)
@@ -58,8 +62,11 @@ class Processor(Protocol):
     def reject(self, message: Message, now: float, error: str) -> Turn:
         """A turn that puts one message that cannot be committed into the dead-letter topic."""
 
-    def promote(self, turn: Turn) -> None:
-        """The turn was committed: make its change the state."""
+    def promote(self, turn: Turn, ends: LogEnds = UNKNOWN) -> None:
+        """The turn was committed: make its change the state.
+
+        *ends*: where each changelog goes on after this turn, as far as that is known.
+        """
 
     def drop(self, turn: Turn) -> None:
         """The turn was aborted: forget its change."""

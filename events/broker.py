@@ -59,6 +59,8 @@ class Message(NamedTuple):
         return None
 
 
+LogEnds = Mapping[TopicPartition, int]
+"""By partition of a log: the offset after the last mark that a committed transaction wrote."""
 Assignment = Mapping[TopicPartition, int]
 """Owned partitions with the epoch of their assignment; a regained partition has a new epoch."""
 
@@ -183,14 +185,20 @@ class TransactionalProducer(Protocol):
     def begin(self) -> None:
         """Start a transaction."""
 
-    def produce(self, records: Sequence[Record]) -> None:
-        """Add records; they are seen by committed readers after `commit`."""
+    def produce(self, records: Sequence[Record], marks: Sequence[Record] = ()) -> None:
+        """Add records; they are seen by committed readers after `commit`.
+
+        *marks* come after them, are few, and have their offsets answered by `commit`.
+        """
 
     def send_offsets(self, positions: Mapping[TopicPartition, int], metadata: Any) -> None:
         """Commit consumed positions with the transaction, fenced by the group's generation."""
 
-    def commit(self) -> None:
-        """Commit. On `RetriableError` (a time-out included) repeat it; never abort."""
+    def commit(self) -> LogEnds:
+        """Commit. On `RetriableError` (a time-out included) repeat it; never abort.
+
+        Returns where this transaction's marks ended; one whose offset is not known is left out.
+        """
 
     def abort(self) -> None:
         """Abort."""

@@ -117,7 +117,7 @@ class Handles:
         return self.transactional_id
 
 
-def perform(operation: op.Operation, handles: Handles) -> op.Answer:  # noqa: C901, PLR0912, PLR0915 - a table
+def perform(operation: op.Operation, handles: Handles) -> op.Answer:  # noqa: C901, PLR0912 - a table
     """Do what a loop asks; the answer is what `events.loop` says for the operation.
 
     Raises the errors of `events.errors` that the ports raise, and `DeclarationError` when the
@@ -132,12 +132,12 @@ def perform(operation: op.Operation, handles: Handles) -> op.Answer:  # noqa: C9
             handles.note(name, fields)
         case op.Begin():
             _transactional(handles).begin()
-        case op.Produce(records):
-            _transactional(handles).produce(records)
+        case op.Produce(records, marks):
+            _transactional(handles).produce(records, marks)
         case op.SendOffsets(positions):
             _transactional(handles).send_offsets(positions, handles.membership)
         case op.Commit():
-            _transactional(handles).commit()
+            return _transactional(handles).commit()
         case op.Start(jobs):
             _there(handles.executor, "executor").start(jobs)
         case op.Collect(timeout_s):

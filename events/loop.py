@@ -14,7 +14,7 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from events.broker import LogSlice, Message, Record, Taken, TopicPartition
+from events.broker import LogEnds, LogSlice, Message, Record, Taken, TopicPartition
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +57,10 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Produce:
-    """Add records to the transaction."""
+    """Add records to the transaction, and behind them `marks`, whose offsets the commit answers."""
 
     records: Sequence[Record]
+    marks: Sequence[Record] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class SendOffsets:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """Commit the transaction."""
+    """Commit the transaction. Answer: `LogEnds`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +231,7 @@ Answer = (
     | dict[TopicPartition, LogSlice]
     | Sequence[Settled]
     | dict[TopicPartition, int | None]
+    | LogEnds
     | float
     | str
     | None

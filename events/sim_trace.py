@@ -18,8 +18,8 @@ def text_of(operation: op.Operation) -> str:
     match operation:
         case op.Take(n, timeout_s):
             return f"take {n} {timeout_s:g}s"
-        case op.Produce(records):
-            return f"produce {' '.join(map(_record, records))}"
+        case op.Produce(records, marks):
+            return f"produce {' '.join(map(_record, (*records, *marks)))}"
         case op.SendOffsets(positions) | op.CommitOffsets(positions) | op.Open(positions):
             return f"{_name(operation)} {_positions(positions)}"
         case op.Committed(partitions) | op.Discard(partitions):

@@ -158,7 +158,6 @@ class ClientConfig:
             "transactional.id": transactional_id,
             "transaction.timeout.ms": round(self.transaction_timeout_s * 1000),
             "linger.ms": 0,
-            "delivery.report.only.error": True,
         }
         return self._layers(WRITING, kept)
 

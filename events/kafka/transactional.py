@@ -11,18 +11,21 @@ up as if it were fenced: a new producer fences it indeed.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import confluent_kafka as ck
 from confluent_kafka import KafkaError, KafkaException
 
-from events.broker import Record, TopicPartition
+from events.broker import LogEnds, Record, TopicPartition
 from events.errors import AbortableError, CaseworksError, FencedError
 from events.kafka.aside import Aside
 from events.kafka.config import Config
 from events.kafka.errors import FATAL, cause, translate, translated
 
+Heard = Callable[[KafkaError | None, Any], None]
+"""Called by the library when a record is acknowledged or given up."""
 CALL_TIMEOUT_S = 10.0
 """How long one call of init, commit or abort may take before it is the caller's to repeat."""
 OFFSETS_TIMEOUT_S = 5.0
@@ -38,6 +41,8 @@ class KafkaTransactionalProducer:
     def __init__(self, config: Config) -> None:
         self._where = f"transactions of {config['transactional.id']}"
         self._aside: Aside | None = None
+        self._marks: dict[TopicPartition, int] = {}
+        """Where the marks of this transaction end, as far as they were acknowledged."""
         with translated(self._where):
             self._client = ck.Producer(config)
 
@@ -49,16 +54,22 @@ class KafkaTransactionalProducer:
         with translated(f"{self._where}, begin"):
             self._client.poll(0)  # the library's log lines; a fatal error comes out here
             self._client.begin_transaction()
+        self._marks = {}
 
-    def produce(self, records: Sequence[Record]) -> None:
+    def produce(self, records: Sequence[Record], marks: Sequence[Record] = ()) -> None:
         """Add records. A refused record makes the whole transaction one to abort."""
+        self._put(records, None)
+        if marks:
+            self._put(marks, partial(_acknowledged, self._marks))
+
+    def _put(self, records: Sequence[Record], heard: Heard | None) -> None:
         put = self._client.produce
         for topic, key, value, headers, partition in records:
             to = -1 if partition is None else partition
             try:
-                put(topic, value, key, to, None, None, 0, list(headers))
+                put(topic, value, key, to, heard, None, 0, list(headers))
             except BufferError:
-                self._put_when_there_is_room(topic, value, key, to, None, None, 0, list(headers))
+                self._put_when_there_is_room(topic, value, key, to, heard, None, 0, list(headers))
             except KafkaException as exception:
                 raise self._refused(exception, topic) from exception
 
@@ -75,9 +86,10 @@ class KafkaTransactionalProducer:
         except TimeoutError:
             raise FencedError(f"{self._where}, offsets: the client hangs and is given up") from None
 
-    def commit(self) -> None:
+    def commit(self) -> LogEnds:
         with translated(f"{self._where}, commit"):
-            self._client.commit_transaction(CALL_TIMEOUT_S)
+            self._client.commit_transaction(CALL_TIMEOUT_S)  # serves the reports of the marks
+        return self._marks
 
     def abort(self) -> None:
         with translated(f"{self._where}, abort"):
@@ -116,3 +128,9 @@ class KafkaTransactionalProducer:
         except KafkaException as exception:
             return cause(exception)
         return None
+
+
+def _acknowledged(marks: dict[TopicPartition, int], error: KafkaError | None, m: Any) -> None:
+    """Note where a mark went. A record sent twice is acknowledged without saying where: -1001."""
+    if error is None and m.offset() >= 0:
+        marks[TopicPartition(m.topic(), m.partition())] = m.offset() + 1

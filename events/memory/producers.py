@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NoReturn
 
-from events.broker import DeliveryReport, Record, TopicPartition
+from events.broker import DeliveryReport, LogEnds, Record, TopicPartition
 from events.errors import (
     AbortableError,
     BrokerError,
@@ -17,7 +17,7 @@ from events.errors import (
 from events.memory.cluster import TransactionalId
 from events.memory.groups import Membership
 from events.memory.link import Link
-from events.memory.log import Transaction
+from events.memory.log import PartitionLog, Transaction
 
 State = Literal["new", "ready", "open", "committing", "committed", "failed", "fenced", "closed"]
 """Of a transactional client: `committing` may only be repeated, `failed` only aborted,
@@ -35,6 +35,8 @@ class MemoryTransactionalProducer:
         self._epoch = -1
         self._current: Transaction | None = None
         """Begun on the broker; a transaction begins there with its first write."""
+        self._marks: dict[TopicPartition, int] = {}
+        """Where the marks of this transaction end."""
         self._out_of_step = False
         """A record was refused: the client library numbers the next ones wrongly, once."""
 
@@ -54,21 +56,17 @@ class MemoryTransactionalProducer:
     def begin(self) -> None:
         with self._cluster.lock:
             self._enter("begin", "ready")
-            self._state = "open"
+            self._state, self._marks = "open", {}
 
-    def produce(self, records: Sequence[Record]) -> None:
+    def produce(self, records: Sequence[Record], marks: Sequence[Record] = ()) -> None:
         with self._cluster.lock:
             self._enter("produce", "open")
             transaction = self._transaction()
-            now_ms = int(self._cluster.clock() * 1000)
             for record in records:
-                log = self._cluster.log_for(record)
-                if log is None:
-                    self._fail(f"there is no topic {record.topic}, partition {record.partition}")
-                if not log.fits(record):
-                    self._out_of_step = True
-                    self._fail(f"a record for {record.topic} is over max.message.bytes")
-                log.append(record, now_ms, transaction)
+                self._cluster.append(self._log_for(record), record, transaction)
+            for record in marks:
+                log = self._log_for(record)
+                self._marks[log.source] = self._cluster.append(log, record, transaction) + 1
 
     def send_offsets(self, positions: Mapping[TopicPartition, int], metadata: Any) -> None:
         with self._cluster.lock:
@@ -84,21 +82,24 @@ class MemoryTransactionalProducer:
                 self._fail(f"{metadata.group} refuses the positions: {refusal}")
             transaction = self._transaction()
             transaction.groups[group.name] = None
-            group.offsets.write_pending(transaction, positions)
+            self._cluster.move(group, metadata.member_id, positions, transaction)
 
-    def commit(self) -> None:
+    def commit(self) -> LogEnds:
         with self._cluster.lock:
             self._enter("commit", "open", "committing", "committed")
             self._check_epoch()
             if self._state == "committed":
                 self._state = "ready"
-                return
+                return self._marks
             if self._link.strikes("retriable"):
                 self._state = "committing"
                 raise RetriableError(f"{self.transactional_id}: the commit timed out")
             if self._out_of_step and self._current is not None:
                 self._out_of_step = False
                 self._fail("skipped sequence numbers")
+            if self._link.strikes("fenced"):
+                self._cluster.time_out(self._cluster.ids[self.transactional_id])
+                self._check_epoch()
             if self._link.strikes("abort_commit"):
                 self._fail("the coordinator refused the commit")
             if self._current is not None:
@@ -108,6 +109,7 @@ class MemoryTransactionalProducer:
                 self._state = "committed"
                 raise RetriableError(f"{self.transactional_id}: the commit timed out")
             self._state = "ready"
+            return self._marks
 
     def abort(self) -> None:
         with self._cluster.lock:
@@ -123,6 +125,15 @@ class MemoryTransactionalProducer:
         self._state = "closed"
 
     # --- guards
+
+    def _log_for(self, record: Record) -> PartitionLog:
+        log = self._cluster.log_for(record)
+        if log is None:
+            self._fail(f"there is no topic {record.topic}, partition {record.partition}")
+        if not log.fits(record):
+            self._out_of_step = True
+            self._fail(f"a record for {record.topic} is over max.message.bytes")
+        return log
 
     def _enter(self, call: str, *states: State) -> None:
         """Let time pass; refuse what the client's state does not allow."""
@@ -254,6 +265,7 @@ class MemoryProducer:
             return FatalBrokerError(f"a record for {record.topic} is over max.message.bytes")
         lost = self._link.strikes("lost_delivery")
         if not lost or self._cluster.dice.pick(2):
-            log.append(record, int(self._cluster.clock() * 1000))
+            for _ in range(2 if self._link.strikes("duplicate") else 1):
+                self._cluster.append(log, record)
             self._cluster.changed()
         return RetriableError(f"the record for {record.topic} was given up") if lost else None

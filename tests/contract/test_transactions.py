@@ -308,3 +308,59 @@ def test_a_transaction_that_nobody_ends_is_aborted_by_the_broker(bench: Bench) -
 
     with pytest.raises(FencedError):
         producer.commit()
+
+
+# --- marks: how far a log is once a transaction has committed
+
+
+def test_a_commit_says_where_its_marks_ended(bench: Bench) -> None:
+    topic = bench.topic(partitions=2)
+    producer = bench.transactional()
+    producer.begin()
+    producer.produce(
+        [Record(topic, b"k", b"a", partition=1), Record(topic, b"k", b"b", partition=1)],
+        [Record(topic, b"m", b"0", partition=0), Record(topic, b"m", b"1", partition=1)],
+    )
+
+    assert producer.commit() == {TopicPartition(topic, 0): 1, TopicPartition(topic, 1): 3}
+
+
+def test_the_marks_of_the_next_transaction_come_after_the_marker_of_the_last(bench: Bench) -> None:
+    """Markers take offsets: where a mark ended is asked, never counted."""
+    topic = bench.topic()
+    at = TopicPartition(topic, 0)
+    producer = bench.transactional()
+    ends = []
+    for number in (b"1", b"2"):
+        producer.begin()
+        producer.produce([Record(topic, b"k", number)], [Record(topic, b"m", number)])
+        ends.append(producer.commit()[at])
+
+    assert ends == [2, 5]
+    assert values(bench.read(at, ends[0])) == [b"2", b"2"]
+    assert values(bench.read(at, ends[1])) == []
+
+
+def test_an_aborted_transaction_and_one_without_marks_say_nothing(bench: Bench) -> None:
+    topic = bench.topic()
+    producer = bench.transactional()
+    producer.begin()
+    producer.produce([], [Record(topic, b"m", b"aborted")])
+    producer.abort()
+    producer.begin()
+    producer.produce([Record(topic, b"k", b"v")])
+
+    assert producer.commit() == {}
+
+
+def test_a_mark_that_is_refused_aborts_the_transaction(bench: Bench) -> None:
+    topic = bench.topic(config={"max.message.bytes": "2000"})
+    producer = bench.transactional()
+    producer.begin()
+
+    def whole() -> None:
+        producer.produce([], [Record(topic, b"m", bytes(range(250)) * 20)])
+        producer.commit()
+
+    with pytest.raises(AbortableError):
+        whole()

@@ -30,8 +30,7 @@ class Notebook(Desk):
         turn.write_changelog()
         if promote:
             self.it.promote(turn)
-            self.records += turn.records
-            self._append(turn.records)
+            self.keep(turn)
         return turn
 
     def state(self, it: Orchestrator | None = None) -> PartitionState:

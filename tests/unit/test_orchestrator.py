@@ -59,9 +59,12 @@ class Desk:
         turn = self.it.plan(messages, ready, self.now)
         if turn is not None and promote:
             self.it.promote(turn)
-            self.records += turn.records
-            self._append(turn.records)
+            self.keep(turn)
         return turn
+
+    def keep(self, turn: CaseTurn) -> None:
+        self.records += [*turn.records, *turn.marks]
+        self._append([*turn.records, *turn.marks])
 
     def tell(self, *models: Model) -> CaseTurn | None:
         return self.turn(*(self.message(model) for model in models))
