@@ -88,7 +88,7 @@ class Incarnation:
 
     Attributes:
         broker: The cluster, as this process is connected to it; make every port with it.
-        clock: The virtual clock.
+        clock: This process's wall clock: the virtual clock, plus `skew_s`.
         number: 0 for the first life; kills and exits begin the next.
     """
 
@@ -99,13 +99,19 @@ class Incarnation:
         self.number = number
         self.label = f"{name}.{number}"
         self.broker: MemoryConnection = broker.connect(self.label)
-        self.clock = clock
+        self.true_clock = clock
+        self.skew_s = 0.0
+        """How far this process's wall clock is off."""
         self.world = world
         self.frozen = False
         self.activity = 0
         """Grows with whatever the process does beside its loops: a waiting collect looks again."""
         self.runners: list[LoopRunner] = []
         self.stepper: AgentStepper | None = None
+
+    def clock(self) -> float:
+        """Seconds since the epoch, as this process sees them."""
+        return self.true_clock() + self.skew_s
 
     @property
     def rng(self) -> Random:
@@ -116,7 +122,7 @@ class Incarnation:
     def event_loop(self) -> VirtualLoop:
         """The event loop of this process; made when first asked for."""
         if self.stepper is None:
-            self.stepper = AgentStepper(self, VirtualLoop(self.clock))
+            self.stepper = AgentStepper(self, VirtualLoop(self.true_clock))
             self.world.agents_began()
         return self.stepper.event_loop
 
@@ -126,6 +132,11 @@ class Incarnation:
         for index, program in enumerate(programs):
             end = f"/{index}" if several else ""
             self.runners.append(LoopRunner(self, end, program))
+
+    @property
+    def idle(self) -> bool:
+        """Whether each of its loops waits for something to do."""
+        return not self.frozen and all(runner.waits for runner in self.runners)
 
     def all_runners(self) -> list[Runner]:
         """Loops, then agents."""
@@ -302,7 +313,7 @@ class LoopRunner:
     def _throw(self, operation: op.Operation, error: CaseworksError) -> None:
         self._tell(operation, f" -> {type(error).__name__}: {error}")
         self._next(self.loop.throw(error))
-        if isinstance(error, (RetriableError, UnstableError)) and not self._waits():
+        if isinstance(error, (RetriableError, UnstableError)) and not self.waits:
             self._until = self.life.world.now + REST_S
             self._park()
 
@@ -310,7 +321,9 @@ class LoopRunner:
         self._pending = operation
         self._until = -inf
 
-    def _waits(self) -> bool:
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for something to do."""
         return isinstance(self._pending, (op.Take, op.Collect))
 
     def _park(self) -> None:

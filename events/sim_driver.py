@@ -18,6 +18,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from math import inf
 from typing import Literal, Self
@@ -46,6 +47,10 @@ class Pace:
     """Between a process's end and its next life."""
     stop_s: tuple[float, float] = (0.05, 15.0)
     """How long a stopped process stands still."""
+    skews_s: tuple[float, ...] = (3600.0, -3600.0, 45.0, -45.0)
+    """How far a clock jumps."""
+    skewed_s: tuple[float, float] = (0.1, 20.0)
+    """How long it stays wrong."""
     expired: float = 0.6
     """How often a killed or stopped process loses membership and transaction at once, as if it
     had been away for longer than their time-outs."""
@@ -169,6 +174,11 @@ class SimDriver:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def lives(self) -> tuple[Incarnation, ...]:
+        """The processes that live now."""
+        return tuple(self._lives())
+
     def calm(self) -> None:
         """No more faults from now on."""
         self.dice.calm()
@@ -244,6 +254,8 @@ class SimDriver:
             if self.dice.strikes("stop", runner.label):
                 self._stop(life)
                 return
+            if self.dice.strikes("clock_jump", runner.label):
+                self._skew(life)
         self._trouble_groups()
         try:
             runner.step()
@@ -328,6 +340,14 @@ class SimDriver:
             self.tell(life.label, "continues")
             life.frozen = False
             life.broker.link.resume()
+
+    def _skew(self, life: Incarnation) -> None:
+        skews = self.pace.skews_s
+        life.skew_s = skews[self.dice.pick(len(skews))]
+        self.tell(life.label, f"clock is {life.skew_s:+g} s off")
+        self.after(
+            self.dice.between(*self.pace.skewed_s), "", partial(setattr, life, "skew_s", 0.0)
+        )
 
     def _ended(self, actor: _Actor, life: Incarnation, runner: Runner) -> None:
         """A loop returned: its handles are closed; the process ends with its last loop."""

@@ -6,7 +6,7 @@ may be waiting for; `lock.notify_all()` follows it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import ceil, inf
 from random import Random
@@ -15,6 +15,7 @@ from threading import Condition
 from events.broker import Record, TopicPartition, TopicState
 from events.memory.faults import QUIET, Dice
 from events.memory.groups import Group, Member
+from events.memory.journal import Journal, Moved, Wrote
 from events.memory.log import PartitionLog, Transaction
 from events.partitioner import partition_of
 from events.topics import TopicSpec
@@ -91,6 +92,8 @@ class Cluster:
         self.markers: list[Marker] = []
         """Decided, not yet written; empty unless held back."""
         self.hold_markers = False
+        self.journal: Journal | None = None
+        """Keeps what arrives, when somebody wants to look at it afterwards."""
         self.airborne = 0
         """Records and reports of plain producers that are on their way."""
         self.version = 0
@@ -149,6 +152,33 @@ class Cluster:
         if group is None:
             group = self.groups[name] = Group(name, self.partitions)
         return group
+
+    def append(
+        self, log: PartitionLog, record: Record, transaction: Transaction | None = None
+    ) -> int:
+        """Write a record and return its offset."""
+        offset = log.append(record, int(self.clock() * 1000), transaction)
+        if self.journal is not None and log.newest is not None:
+            self.journal.entries.append(Wrote(log.newest, transaction))
+        return offset
+
+    def move(
+        self,
+        group: Group,
+        member: str,
+        positions: Mapping[TopicPartition, int],
+        transaction: Transaction | None = None,
+    ) -> None:
+        """Commit positions of a group, or let them wait for the transaction's end."""
+        if transaction is None:
+            group.offsets.write(positions)
+        else:
+            group.offsets.write_pending(transaction, positions)
+        if self.journal is not None:
+            owned = group.owned(member)
+            strays = tuple(tp for tp in positions if tp not in owned)
+            moved = Moved(group.name, member, dict(positions), strays, transaction)
+            self.journal.entries.append(moved)
 
     # --- transactions
 

@@ -261,12 +261,13 @@ class MemoryConsumer:
     def commit(self, positions: Mapping[TopicPartition, int]) -> None:
         with self._cluster.lock:
             self._link.enter()
-            refusal = self._group.refusal(self.group_metadata(), transactional=False)
+            membership = self.group_metadata()
+            refusal = self._group.refusal(membership, transactional=False)
             if refusal is not None:
                 raise FencedError(f"{self.spec.group} refuses the commit: {refusal}")
             if self._link.strikes("retriable"):
                 raise RetriableError(f"{self.spec.group}: the commit timed out")
-            self._group.offsets.write(positions)
+            self._cluster.move(self._group, membership.member_id, positions)
 
     def group_metadata(self) -> Membership:
         member = self._member

@@ -15,8 +15,8 @@ from random import Random
 class Faults:
     """Probabilities, each per opportunity; all zero is a quiet cluster.
 
-    An opportunity is: a step of an actor (`kill`, `stop`), a step of any actor (`rebalance`,
-    `lost_partitions`), or one call (the rest).
+    An opportunity is: a step of an actor (`kill`, `stop`, `clock_jump`), a step of any actor
+    (`rebalance`, `lost_partitions`), or one call (the rest).
     """
 
     # --- of processes, decided by the simulation driver
@@ -24,6 +24,8 @@ class Faults:
     """The process is gone; half of the calls it was in were carried out, half were not."""
     stop: float = 0.0
     """The process stands still, usually loses its membership, and goes on later as a zombie."""
+    clock_jump: float = 0.0
+    """The process's clock jumps, at most an hour forward or back, and comes right again later."""
     # --- of groups
     rebalance: float = 0.0
     """Every member must rejoin; partitions may move."""
@@ -38,8 +40,19 @@ class Faults:
     """A commit fails with `AbortableError`."""
     abort_offsets: float = 0.0
     """Sending offsets fails with `AbortableError`."""
+    fenced: float = 0.0
+    """A commit finds that another producer took the transactional id."""
     lost_delivery: float = 0.0
     """A plain producer's record is given up; half of these were written all the same."""
+    duplicate: float = 0.0
+    """A plain producer's record is written twice."""
+    # --- of agents, once per attempt
+    agent_fails: float = 0.0
+    """It asks for a retry, fails for good, is deferred or escalates."""
+    agent_lingers: float = 0.0
+    """It takes its time: its outcome comes late, or its time is up."""
+    agent_sticks: float = 0.0
+    """It does not return and ignores its cancellation, for a while or for ever."""
     # --- weather
     late_marker: float = 0.0
     """A marker of a decided transaction is held back, alone."""
@@ -68,13 +81,19 @@ QUIET = Faults()
 HARSH = Faults(
     kill=0.015,
     stop=0.015,
+    clock_jump=0.002,
     rebalance=0.01,
     lost_partitions=0.01,
     retriable=0.03,
     commit_timeout=0.08,
     abort_commit=0.05,
     abort_offsets=0.03,
+    fenced=0.02,
     lost_delivery=0.03,
+    duplicate=0.05,
+    agent_fails=0.08,
+    agent_lingers=0.08,
+    agent_sticks=0.02,
     late_marker=0.5,
     short_take=0.5,
     split_take=0.3,

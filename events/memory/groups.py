@@ -133,6 +133,13 @@ class Group:
             return None
         return next((m for m in self.members.values() if m.spec.instance == instance), None)
 
+    def owned(self, member_id: str) -> tuple[TopicPartition, ...]:
+        """What a member owns: nothing any more once it has rejoined, until the next generation."""
+        member = self.members.get(member_id)
+        if member is None or (self.preparing and member.joined):
+            return ()
+        return self.assignment.get(member_id, ())
+
     def remove(self, member: Member) -> None:
         """It left, or was given up."""
         if self.members.pop(member.id, None) is not None:

@@ -62,8 +62,9 @@ class Counters:
             taken: Taken = yield op.Take(10, 0.05)
             known = dict(self.counts)
             yield from self.adopt(taken)
+            # What came before a restore is delivered again from the restored position.
+            trusted = known if self.broken == "stale messages" else dict(self.counts)
             yield from self.restore()
-            trusted = known if self.broken == "stale messages" else self.counts
             batch = [m for m in taken.messages if m.source in trusted]
             if batch:
                 yield from self.transact(batch, trusted)
