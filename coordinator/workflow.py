@@ -6,12 +6,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 
+from coordinator.workflow_problems import STEPS_MAX, order_of, problems_of, readers_of
 from events.errors import DeclarationError
 from schemas.agent import AgentSpec
 from schemas.workflow import StepSpec, WorkflowSpec
 
-STEPS_MAX = 200
-"""More steps than this in one workflow are refused."""
+__all__ = ["STEPS_MAX", "Plan", "agents_of", "compile_all", "compile_workflow", "incompatibilities"]
+
+PROBLEMS_MAX = 20
+"""An error tells no more problems than this, and how many there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +24,12 @@ class Plan:
     spec: WorkflowSpec
     steps: Mapping[str, StepSpec]
     order: tuple[str, ...]
+    readers: Mapping[str, tuple[str, ...]]
+    """Who has a step in its `after`; a step that nobody reads has no entry."""
     sinks: tuple[str, ...]
     """The steps that no other step reads: their output is the result's."""
+    waits: frozenset[str]
+    """The event types (and signals) that its steps wait for."""
     agents: Mapping[str, AgentSpec]
 
     @property
@@ -30,23 +37,32 @@ class Plan:
         """The workflow's name."""
         return self.spec.name
 
+    def spec_of(self, key: str) -> StepSpec:
+        """The step, also of an item of a `map` (`check:17`). Raises `KeyError`."""
+        found = self.steps.get(key)
+        return found if found is not None else self.steps[key.partition(":")[0]]
+
 
 def compile_workflow(spec: WorkflowSpec, agents: Mapping[str, AgentSpec]) -> Plan:
     """Check a workflow and put its steps in order.
 
     Raises `DeclarationError` with every problem found, each with its place and what to change.
     """
-    problems = [*_step_problems(spec, agents), *_graph_problems(spec)]
+    problems = problems_of(spec, agents)
     if problems:
-        raise DeclarationError(f"workflow {spec.name!r}: " + "; ".join(problems))
+        more = len(problems) - PROBLEMS_MAX
+        told = (*problems[:PROBLEMS_MAX], *((f"and {more} more",) if more > 0 else ()))
+        raise DeclarationError(f"workflow {spec.name!r}: " + "; ".join(told))
     steps = {step.name: step for step in spec.steps}
-    read = {name for step in spec.steps for name in step.after}
+    readers = readers_of(spec.steps)
     used = {agent for step in spec.steps for agent in agents_of(step)}
     return Plan(
         spec=spec if spec.version else spec.model_copy(update={"version": digest(spec)}),
         steps=steps,
-        order=tuple(_order(spec.steps)),
-        sinks=tuple(name for name in steps if name not in read),
+        order=tuple(order_of(spec.steps)),
+        readers=readers,
+        sinks=tuple(name for name in steps if name not in readers),
+        waits=frozenset(step.wait.event for step in spec.steps if step.wait is not None),
         agents={name: agents[name] for name in sorted(used)},
     )
 
@@ -73,6 +89,12 @@ def compile_all(specs: Iterable[WorkflowSpec], agents: Mapping[str, AgentSpec]) 
                     f"{plan.name!r}: remove it from `on` of one of them"
                 )
             owner[event_type] = plan.name
+    for plan in plans:
+        for event_type in sorted(plan.waits & owner.keys()):
+            raise DeclarationError(
+                f"workflow {plan.name!r} waits for event type {event_type!r}, which opens workflow "
+                f"{owner[event_type]!r}: an event does one of both, so wait for another type"
+            )
     return plans
 
 
@@ -82,50 +104,34 @@ def digest(spec: WorkflowSpec) -> str:
     return blake2b(body, digest_size=5).hexdigest()
 
 
-def _step_problems(spec: WorkflowSpec, agents: Mapping[str, AgentSpec]) -> list[str]:
-    found: list[str] = []
-    if not spec.on:
-        found.append("no event type opens it: name one in `on`")
-    if not spec.steps:
-        found.append("it has no steps: add at least one")
-    if len(spec.steps) > STEPS_MAX:
-        found.append(f"{len(spec.steps)} steps, at most {STEPS_MAX} are allowed")
-    seen: set[str] = set()
-    for step in spec.steps:
-        if step.name in seen:
-            found.append(f"step {step.name!r} stands twice: remove or rename one")
-        seen.add(step.name)
-        for role in ("agent", "fallback", "escalate_to", "undo"):
-            agent = getattr(step, role)
-            if agent is not None and agent not in agents:
-                known = ", ".join(sorted(agents)) or "none"
-                found.append(f"step {step.name!r}: unknown {role} {agent!r} (known: {known})")
-        if step.fallback is not None and step.fallback == step.agent:
-            found.append(f"step {step.name!r}: its fallback is its own agent")
-    return found
+def incompatibilities(old: WorkflowSpec, new: WorkflowSpec) -> tuple[str, ...]:
+    """What a case begun on `old` could not survive on `new`; empty when it goes on there.
+
+    Compatible are other limits (times, attempts, thresholds, concurrency), other people to turn to
+    (fallback, escalate_to, undo), other endings (on_timeout, on_expiry, on_dead_letter, optional),
+    other result types, more event types, and another order of writing.
+    """
+    found = [f"event type {name!r} is gone" for name in old.on if name not in new.on]
+    before = {step.name: step for step in old.steps}
+    after = {step.name: step for step in new.steps}
+    found += [f"step {name!r} is gone" for name in before if name not in after]
+    found += [f"step {name!r} is new" for name in after if name not in before]
+    for name in (name for name in before if name in after):
+        was, now = _shape(before[name]), _shape(after[name])
+        found += [f"step {name!r}: `{part}` changed" for part in was if was[part] != now[part]]
+    return tuple(found)
 
 
-def _graph_problems(spec: WorkflowSpec) -> list[str]:
-    names = {step.name for step in spec.steps}
-    found = [
-        f"step {step.name!r} reads {missing!r}, which is no step of this workflow"
-        for step in spec.steps
-        for missing in step.after
-        if missing not in names
-    ]
-    if not found and len(_order(spec.steps)) < len(names):
-        stuck = sorted(names - set(_order(spec.steps)))
-        found.append(f"a cycle among the steps {', '.join(stuck)}: one of them must not read back")
-    return found
-
-
-def _order(steps: tuple[StepSpec, ...]) -> list[str]:
-    """Names in the order of Kahn's algorithm, ties as written; steps on a cycle are left out."""
-    order: list[str] = []
-    placed: set[str] = set()
-    while True:
-        free = [s.name for s in steps if s.name not in placed and placed.issuperset(s.after)]
-        if not free:
-            return order
-        order += dict.fromkeys(free)
-        placed.update(free)
+def _shape(step: StepSpec) -> dict[str, object]:
+    """What a running case relies on."""
+    return {
+        "agent": step.agent,
+        "after": frozenset(step.after),
+        "inputs": step.inputs,
+        "when": step.when,
+        "join": step.join,
+        "map": step.map and step.map.over,
+        "loop": step.loop and step.loop.until,
+        "wait": step.wait and step.wait.event,
+        "approval": step.approval and step.approval.of,
+    }
