@@ -27,6 +27,7 @@ from caseworks.app import App
 from caseworks.loading import load_app
 from caseworks.topics import check_topics, ensure_topics
 from coordinator.case_turn import OrchestratorLimits
+from coordinator.correlation import CorrelationLimits
 from coordinator.intake import Intake
 from coordinator.orchestrator import Orchestrator
 from coordinator.transactional import LoopLimits, TransactionalLoop
@@ -153,6 +154,9 @@ class System:
             case_bytes_max=settings.case_bytes_max + settings.event_bytes_max,
             dedupe_window_s=settings.dedupe_window_s,
             keep_s=settings.dead_cases_keep_s,
+            correlation=CorrelationLimits(
+                keep_s=settings.signal_keep_s, dedupe_window_s=settings.dedupe_window_s
+            ),
         )
         partitions = self.check_topics()
 

@@ -8,7 +8,9 @@ from typing import assert_never
 
 from pydantic import ValidationError
 
+from coordinator import correlation_turn
 from coordinator.case import Tick, apply, next_due
+from coordinator.correlation import DEFAULT_LIMITS, CorrelationLimits
 from coordinator.effects import Bury, Effect, Ignored, Publish, SendTask
 from coordinator.partition import (
     DUE,
@@ -47,6 +49,7 @@ class OrchestratorLimits:
     keep_s: float = 30 * 86_400.0
     """How long a closed case with a live dead letter is kept: as long as the letter."""
     dedupe_window_s: float = 7 * 86_400.0
+    correlation: CorrelationLimits = DEFAULT_LIMITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +93,10 @@ class CaseTurn(Turn):
         """Apply one inbox record; what cannot be applied becomes a dead letter."""
         self.positions[message.source] = message.offset + 1
         try:
-            command = _decode(message)
-            self._dispatch(message, command)
+            if correlation_turn.takes(message):
+                correlation_turn.command(self, message)
+            else:
+                self._dispatch(message, _decode(message))
         except PayloadError as error:
             self.bury_command(message, error)
 
@@ -215,8 +220,8 @@ class CaseTurn(Turn):
         self.idle.append((partition, case_id, max(next_due(case, keep_s), self.now + again_s)))
 
     def tick_entity(self, partition: int, key: str) -> None:
-        """An entity's time has come: it goes."""
-        self.entities[partition, key] = None
+        """A correlation's time has come."""
+        correlation_turn.tick_correlation(self, partition, key)
 
     # --- effects and changelog
 

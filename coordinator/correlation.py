@@ -79,7 +79,7 @@ def apply(
     match command:
         case Listen():
             current = entity or Correlation(type=command.type, subject=command.subject)
-            after, more = _listen(current, command, now, limits)
+            after, more = _listened(current, command, now, limits)
         case Correlated():
             event = command.event
             current = entity or Correlation(type=event.type, subject=event.subject or "")
@@ -108,7 +108,7 @@ def next_due(entity: Correlation, limits: CorrelationLimits) -> float:
     return min(times, default=0.0)
 
 
-def _listen(entity: Correlation, command: Listen, now: float, limits: CorrelationLimits) -> Moved:
+def _listened(entity: Correlation, command: Listen, now: float, limits: CorrelationLimits) -> Moved:
     listeners = {case: span for case, span in entity.listeners.items() if case != command.listener}
     until = command.until.timestamp() if command.until is not None else now
     if until <= now:
@@ -161,5 +161,5 @@ def _remembering(
     return entity.evolve(seen=seen)
 
 
-def _unless_empty(entity: Correlation) -> Correlation | None:
-    return entity if entity.listeners or entity.kept or entity.seen else None
+def _unless_empty(entity: Correlation | None) -> Correlation | None:
+    return entity if entity and (entity.listeners or entity.kept or entity.seen) else None

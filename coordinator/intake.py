@@ -1,4 +1,4 @@
-"""Intake: business events in, `opened` commands (or dead letters) out. Stateless and pure."""
+"""Intake: business events in, commands (or dead letters) out. Stateless and pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from events.envelope import read_event, record_of, travelling_of
 from events.errors import PayloadError
 from events.topics import Topics
 from schemas.base import instant
-from schemas.commands import Opened
+from schemas.commands import Correlated, Opened, correlation_id_of
 from schemas.event import Event
 
 OPENED_BYTES_MAX = 6 * 1024 * 1024
@@ -39,6 +39,8 @@ class Intake:
         """*data_types*: by event type, what its data must be."""
         self.topics = topics
         self.plan_of = {event_type: plan for plan in plans for event_type in plan.spec.on}
+        steps = (step for plan in plans for step in plan.spec.steps)
+        self.waited_for = frozenset(step.wait.event for step in steps if step.wait)
         self.data_types = data_types
         self.event_bytes_max = event_bytes_max
         self.source = f"caseworks/{topics.namespace}"
@@ -46,7 +48,7 @@ class Intake:
     def plan(
         self, messages: Sequence[Message], ready: Mapping[TopicPartition, int | None], now: float
     ) -> Turn | None:
-        """One `opened` per good event, one dead letter per other record."""
+        """One `opened` or `correlated` per good event, one dead letter per other record."""
         del ready
         if not messages:
             return None
@@ -54,7 +56,7 @@ class Intake:
         for message in messages:
             turn.positions[TopicPartition(message.topic, message.partition)] = message.offset + 1
             try:
-                turn.records.append(self._open(message, turn, now))
+                turn.records += self._accept(message, turn, now)
             except PayloadError as error:
                 self._refuse(turn, message, error.reason, str(error))
             except Exception as error:  # noqa: BLE001 - a user's validator may raise anything
@@ -69,13 +71,26 @@ class Intake:
         self._refuse(turn, message, "rejected", error)
         return turn
 
-    def _open(self, message: Message, turn: Turn, now: float) -> Record:
+    def _accept(self, message: Message, turn: Turn, now: float) -> list[Record]:
+        """An event that opens a case and is waited for by others does both."""
         event = read_event(message, self.event_bytes_max)
-        plan = self.plan_of.get(event.type)
-        if plan is None:
-            known = ", ".join(sorted(self.plan_of))
+        plan, waited_for = self.plan_of.get(event.type), event.type in self.waited_for
+        if plan is None and not waited_for:
+            known = ", ".join(sorted({*self.plan_of, *self.waited_for}))
             raise PayloadError("unknown_type", f"no workflow takes {event.type!r} (known: {known})")
+        if plan is None and not event.subject:
+            text = f"cases wait for {event.type!r} by its subject, and it has none"
+            raise PayloadError("no_subject", text)
         self._check_data(event)
+        accepted = []
+        if plan is not None:
+            accepted.append(self._opened(event, plan, now))
+        if waited_for and event.subject:
+            accepted.append(self._correlated(event, event.subject, now))
+        turn.count("caseworks_events_accepted_total", type=event.type)
+        return accepted
+
+    def _opened(self, event: Event, plan: Plan, now: float) -> Record:
         case_id = event.case_id
         opened = Opened(
             case_id=case_id,
@@ -84,21 +99,23 @@ class Intake:
             event=event,
             accepted_at=instant(now),
         )
-        record = self._record(opened, event, now)
-        turn.count("caseworks_events_accepted_total", type=event.type)
-        return record
+        return self._record(opened, f"{case_id}:opened", now)
 
-    def _record(self, opened: Opened, event: Event, now: float) -> Record:
+    def _correlated(self, event: Event, subject: str, now: float) -> Record:
+        correlated = Correlated(case_id=correlation_id_of(event.type, subject), event=event)
+        return self._record(correlated, f"{event.case_id}:correlated", now)
+
+    def _record(self, command: Opened | Correlated, ce_id: str, now: float) -> Record:
         try:
             record = record_of(
-                opened,
-                Opened.ce_type,
+                command,
+                command.ce_type,
                 topic=self.topics.inbox,
-                key=opened.case_id,
-                ce_id=f"{opened.case_id}:opened",
+                key=command.case_id,
+                ce_id=ce_id,
                 source=self.source,
                 now=now,
-                travelling=travelling_of(event),
+                travelling=travelling_of(command.event),
             )
         except (PydanticSerializationError, UnicodeEncodeError) as error:
             raise PayloadError("not_json", f"cannot be written as JSON again: {error}") from None
@@ -107,8 +124,11 @@ class Intake:
         return record
 
     def _check_data(self, event: Event) -> None:
+        data_type = self.data_types.get(event.type)
+        if data_type is None:
+            return
         try:
-            self.data_types[event.type].validate_python(event.data)
+            data_type.validate_python(event.data)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(str(part) for part in ("data", *first["loc"]))

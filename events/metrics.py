@@ -57,6 +57,7 @@ _ALL = (
     _counter("commands", "Commands taken from the inbox.", "kind"),
     _counter("outcomes_ignored", "Outcomes that changed nothing.", "why"),
     _counter("commands_forwarded", "Commands sent on to the partition they belong to."),
+    _counter("correlated", "Correlated events by what became of them.", "end"),
     # loops
     _counter("transactions", "Transactions by how they ended.", "loop", "end"),
     _histogram("transaction_seconds", "Begin to commit.", "loop", buckets=SHORT_S),

@@ -67,6 +67,8 @@ class Settings(BaseSettings):
     transaction_timeout_s: float = Field(default=10.0, ge=1)
     dedupe_window_s: float = Field(default=7 * 86_400.0, gt=0)
     """How long a closed case is remembered; at least the retention of `events`."""
+    signal_keep_s: float = Field(default=86_400.0, gt=0)
+    """How long a correlated event that no case waits for is kept before it is a dead letter."""
     dead_cases_keep_s: float = Field(default=30 * 86_400.0, gt=0)
     """How long a closed case is kept whole for the replay of its dead letter: as long as that."""
 

@@ -18,6 +18,7 @@ IntakeReason = Literal[
     "duplicate_header",
     "bad_attribute",
     "unknown_type",
+    "no_subject",
     "schema",
     "rejected",
 ]

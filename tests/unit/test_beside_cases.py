@@ -10,12 +10,16 @@ from coordinator.partition import PartitionState
 from events.broker import Message, Record, TopicPartition
 from events.partitioner import partition_of
 from events.topics import Topics
+from schemas.case import Correlation
 from schemas.commands import Cancel
 from tests.unit.machine import START, diamond, event, opened, outcome
 from tests.unit.test_orchestrator import PARTITIONS, Desk
 
 CASE_ID = opened(diamond()).case_id
 HOME = partition_of(CASE_ID.encode(), PARTITIONS)
+WAITS = Correlation(
+    type="ticket.replied", subject="T-1", listeners={"c": (START, START + 50.25)}
+).to_compact_json()
 KEY = "@6d1f9c70-0000-4000-8000-000000000001"
 
 
@@ -46,7 +50,7 @@ def with_all() -> Notebook:
     desk.beside(
         parts={(HOME, CASE_ID, "check:0"): b"a", (HOME, CASE_ID, "check:1"): b"b"},
         notes={(HOME, "plan/ticket/1"): b"p", (HOME, "other"): b"o"},
-        entities={(HOME, KEY): (b"waits", START + 50.25)},
+        entities={(HOME, KEY): (WAITS, START + 50.25)},
     )
     return desk
 
@@ -59,7 +63,7 @@ def test_what_is_beside_the_cases_comes_back_from_the_changelog() -> None:
     assert state.part(CASE_ID, "none") is None
     assert state.note("plan/ticket/1") == b"p"
     assert state.notes("plan/") == {"plan/ticket/1": b"p"}
-    assert state.entity(KEY) == b"waits"
+    assert state.entity(KEY) == WAITS
     assert state.open_count == 1
 
 
@@ -68,7 +72,7 @@ def test_the_keys_of_the_changelog_tell_them_apart() -> None:
 
     assert desk.logged(f"{CASE_ID}/check:0") == [b"a"]
     assert desk.logged("\0plan/ticket/1") == [b"p"]
-    assert desk.logged(KEY) == [b"waits"]
+    assert desk.logged(KEY) == [WAITS]
 
 
 def test_an_aborted_turn_changes_nothing_beside_the_cases() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -135,11 +136,12 @@ def test_what_nobody_wanted_in_time_comes_back_and_its_replay_is_taken_again() -
 
 
 def test_a_case_hears_nothing_after_its_end_or_its_time() -> None:
-    for over in (
+    endings: tuple[Callable[[Desk], object], ...] = (
         lambda desk: desk.listens(listen(until=None)),
         lambda desk: desk.passes(3600),
         lambda desk: desk.listens(listen(until=START)),
-    ):
+    )
+    for over in endings:
         desk = Desk()
         desk.listens(listen())
         over(desk)

@@ -12,12 +12,14 @@ from pydantic import BaseModel, TypeAdapter, field_validator
 
 from coordinator.intake import Intake
 from coordinator.turn import Turn
+from coordinator.workflow import compile_workflow
 from events.broker import Message
 from events.dead_letters import original_headers, read_letter
 from events.envelope import event_record, read_event
 from events.topics import Topics
-from schemas.commands import Opened
-from tests.unit.machine import diamond, event
+from schemas.commands import Correlated, Opened, correlation_id_of
+from schemas.workflow import StepSpec, WaitSpec
+from tests.unit.machine import AGENTS, diamond, event
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 GOOD = {
@@ -65,6 +67,44 @@ def test_a_good_event_opens_its_case() -> None:
     assert record.key == opened.case_id.encode()
     assert opened.event.data == {"ticket_id": "T-1", "body": "hi"}
     assert opened.event.subject == "T-1"
+
+
+def waiting(event_type: str = "ticket.replied") -> Intake:
+    """An intake whose one workflow waits for a reply."""
+    plan = diamond()
+    wait = StepSpec(name="answer", wait=WaitSpec(event=event_type, timeout_s=60))
+    spec = plan.spec.model_copy(update={"steps": (*plan.spec.steps, wait)})
+    return Intake(Topics("cw"), [compile_workflow(spec, AGENTS)], {}, 1_048_576)
+
+
+def test_an_event_that_some_step_waits_for_goes_to_its_correlation() -> None:
+    turn = waiting().plan([message(ce_type=b"ticket.replied")], {}, 1_700_000_000.0)
+
+    assert turn is not None
+    (record,) = turn.records
+    correlated = Correlated.from_json(record.value or b"")
+    assert correlated.case_id == correlation_id_of("ticket.replied", "T-1")
+    assert record.key == correlated.case_id.encode()
+    assert correlated.event.data == {"ticket_id": "T-1", "body": "hi"}
+
+
+def test_a_waited_for_event_without_a_subject_is_refused() -> None:
+    nameless = message(ce_type=b"ticket.replied", without="ce_subject")
+    turn = waiting().plan([nameless], {}, 1_700_000_000.0)
+
+    assert turn is not None
+    (record,) = turn.records
+    assert dict(record.headers)["cw_dlq_reason"] == b"no_subject"
+
+
+def test_an_event_that_opens_a_case_and_is_waited_for_does_both() -> None:
+    intake = waiting("ticket.created")
+    turn = intake.plan([message(), message(without="ce_subject", ce_id=b"e2")], {}, 1.0)
+
+    assert turn is not None
+    types = [dict(record.headers)["ce_type"] for record in turn.records]
+    assert types == [b"caseworks.opened", b"caseworks.correlated", b"caseworks.opened"]
+    assert len({dict(record.headers)["ce_id"] for record in turn.records}) == 3
 
 
 def test_the_time_of_an_event_without_one_is_that_of_its_record() -> None:
