@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from events.topics import Partitions, Topics, TopicSpec, catalogue
 from schemas.asyncapi import Channel
-from schemas.commands import COMMANDS
+from schemas.commands import COMMANDS, CORRELATION_COMMANDS
 
 if TYPE_CHECKING:
     from caseworks.app import App
@@ -68,9 +68,12 @@ def _messages(local: str) -> tuple[tuple[str, ...], bool]:
         case ["events"]:
             return ("event",), True
         case ["inbox"]:
-            return tuple(ce_type.removeprefix("caseworks.") for ce_type in COMMANDS), True
+            commands = (*COMMANDS, *CORRELATION_COMMANDS)
+            return tuple(ce_type.removeprefix("caseworks.") for ce_type in commands), True
         case ["cases"]:
-            return ("case", "case_closed", "case_position"), False
+            return ("case", "case_closed", "case_correlation", "case_position"), False
+        case ["approvals"]:
+            return ("approval_requested", "approval_ended"), False
         case ["tasks", *_]:
             return ("task",), False
         case ["results", *_]:

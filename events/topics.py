@@ -77,6 +77,11 @@ class Topics:
         """What the controller decided."""
         return f"{self.namespace}.control"
 
+    @property
+    def approvals(self) -> str:
+        """What people are asked, and how each question ended."""
+        return f"{self.namespace}.approvals"
+
     def tasks(self, agent: str, lane: Lane = "normal") -> str:
         """An agent's tasks; the urgent lane is a topic of its own."""
         base = f"{self.namespace}.tasks.{agent}"
@@ -121,6 +126,7 @@ def catalogue(
 
 def _fixed(topics: Topics, count: Partitions) -> tuple[TopicSpec, ...]:
     commands = "commands: opened, outcome, progress, signal, decision, cancel, replay"
+    asked = "approval requests and their ends"
     changelog = "state changelog; partition n belongs to inbox partition n"
     return (
         TopicSpec(
@@ -134,6 +140,7 @@ def _fixed(topics: Topics, count: Partitions) -> tuple[TopicSpec, ...]:
         TopicSpec(
             topics.cases, "case id", count.inbox, changelog, _compact(), partitions_fixed=True
         ),
+        TopicSpec(topics.approvals, "case id", count.results, asked, _delete(30)),
         TopicSpec(topics.requests, "kind:name", 1, "what workers and people ask", _delete(7)),
         TopicSpec(topics.control, "kind:name", 1, "what the controller decided", _compact()),
     )
