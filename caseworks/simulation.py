@@ -171,6 +171,7 @@ class _Count:
 
     def verdict(self, run: Run, published: tuple[str, ...]) -> Verdict:
         self.answered()
+        self.driver.broker.write_markers()  # a run may end between a decision and its markers
         trace = tuple(self.driver.trace)
         return Verdict(run, self.results, self.refused, published, trace, self._positions())
 
