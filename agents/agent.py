@@ -106,7 +106,7 @@ class Agent:
 def _validated(adapter: TypeAdapter[Any], value: Any) -> Any:
     """A decoded JSON value as its type; a strict model gets a second chance as JSON."""
     try:
-        return adapter.validate_python(value)
+        return adapter.validator.validate_python(value)
     except ValidationError:
         return adapter.validate_json(to_json(value))
 

@@ -1,5 +1,9 @@
 """The jobs of one worker loop, on an event loop. No threads, no clock but the loop's.
 
+Jobs wait in a queue. An asyncio task takes one after another until one of them waits; then it stays
+with that one to its end, and another task serves the queue. So what never waits costs no task, and
+every agent has the task it runs in to itself for as long as it waits.
+
 A job is settled when the broker has acknowledged what answers it, and not before. An agent that
 does not end when it is cancelled is given up: its case gets an answer, its offset goes on, and
 what is left of it is counted.
@@ -10,14 +14,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import partial
+from contextvars import copy_context
 
-from agents.call import Call
 from agents.delivery import Parcel
 from agents.errors import WorkerStuckError
-from agents.job import Desk, run_job
+from agents.inline import resumed
+from agents.job import Desk, Run, run_job
 from agents.outcomes import Retry
-from events.broker import Message, Record, TopicPartition
+from events.broker import Record, TopicPartition
 from events.logs import get_logger
 from events.loop import Job, Settled
 
@@ -25,24 +29,10 @@ SWEEP_S = 0.5
 """How often runs that are out of time are looked for."""
 POLL_S = 0.005
 """How often delivery reports are fetched while some are missing."""
+JOBS_AT_ONCE = 64
+"""Jobs that do not wait, before the event loop gets to something else."""
 
 _log = get_logger("caseworks.worker")
-
-
-class Run:
-    """One job in execution, then in delivery."""
-
-    __slots__ = ("call", "message", "parcel", "started", "task", "until", "wanted")
-
-    def __init__(self, message: Message, started: float) -> None:
-        self.message = message
-        self.started = started
-        self.call: Call | None = None
-        self.task: asyncio.Task[None] | None = None
-        self.parcel: Parcel | None = None
-        self.until = float("inf")
-        """When it is given up, on the event loop's clock."""
-        self.wanted = True
 
 
 class Crew:
@@ -61,9 +51,10 @@ class Crew:
         self._on_settled = on_settled
         self._settled: deque[Settled] = deque()
         # Dictionaries for their order: what happens here must not depend on addresses.
+        self._queue: deque[Run] = deque()
         self._working: dict[Run, None] = {}
         self._sent: dict[Run, None] = {}
-        self._sweeping = self._polling = False
+        self._serving = self._sweeping = self._polling = False
 
     @property
     def unacknowledged(self) -> int:
@@ -77,11 +68,11 @@ class Crew:
 
     def begin(self, jobs: Sequence[Job]) -> None:
         """Start jobs."""
-        now = self.desk.services.now()
-        for job in jobs:
-            run = Run(job.message, now)
-            self._working[run] = None
-            run.task = self._loop.create_task(self._work(run))
+        runs = [Run(job.message) for job in jobs]
+        self._queue.extend(runs)
+        self._working.update(dict.fromkeys(runs))
+        if not self._serving:
+            self._serve()
         if not self._sweeping:
             self._sweeping = True
             self._loop.call_later(SWEEP_S, self._sweep)
@@ -99,8 +90,8 @@ class Crew:
                 run.wanted, run.until = False, until
                 if run.task is not None:
                     run.task.cancel()
-                    # One that never began has nothing that takes it out of the set.
-                    run.task.add_done_callback(partial(self._forget, run))
+                else:
+                    del self._working[run]
 
     def take_settled(self) -> list[Settled]:
         """What was settled since the last time. Thread-safe for one taker."""
@@ -132,13 +123,37 @@ class Crew:
             verdict = Retry("timeout", f"not done in {run.call.task.timeout_s:g} s, and {why}")
             self._send(run, (self.desk.answer(run.message, run.call, verdict, run.started),))
 
-    async def _work(self, run: Run) -> None:
-        def opened(call: Call) -> None:
-            run.call = call
-            run.until = call.context.run_until + self.desk.services.limits.grace_s
+    def _serve(self) -> None:
+        """Have the queue served, for as long as there is one."""
+        self._serving = bool(self._queue)
+        if self._serving:
+            self._loop.create_task(self._jobs())
+            self._loop.call_soon(self._serve)  # after its first step
 
+    async def _jobs(self) -> None:
+        """Job after job, until one waited."""
+        task = asyncio.current_task()
+        for _ in range(JOBS_AT_ONCE):
+            while self._queue and not self._queue[0].wanted:
+                self._queue.popleft()  # discarded before it began
+            if not self._queue:
+                return
+            run = self._queue.popleft()
+            run.task = task
+            if await self._waited(run) or (task is not None and task.cancelling()):
+                return
+
+    async def _waited(self, run: Run) -> bool:
+        """Execute a job and send its answer; whether it waited for something."""
+        context = copy_context()
+        working = run_job(self.desk, run, self._loop.time)
+        waited = False
         try:
-            records = await run_job(self.desk, run.message, opened)
+            waits_for = context.run(working.send, None)
+            waited = True
+            records = await resumed(working, waits_for, context.run)
+        except StopIteration as ended:
+            records = ended.value
         finally:
             self._working.pop(run, None)
         if run.wanted:
@@ -146,6 +161,7 @@ class Crew:
             if not self._polling:
                 self._polling = True
                 self._loop.call_later(POLL_S, self._poll)
+        return waited
 
     def _send(self, run: Run, records: tuple[Record, ...]) -> None:
         def acknowledged() -> None:
@@ -190,9 +206,6 @@ class Crew:
         if not self._polling:
             self._polling = True
             self._loop.call_later(POLL_S, self._poll)
-
-    def _forget(self, run: Run, _: object) -> None:
-        self._working.pop(run, None)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self.abandoned -= 1

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic
 
-from agents.crew import Crew, Run
+from agents.crew import Crew
 from agents.errors import WorkerStuckError
-from agents.job import Desk
+from agents.job import Desk, Run
 from events.broker import TopicPartition
 from events.logs import get_logger
 from events.loop import Job, Settled

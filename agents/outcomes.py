@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio import CancelledError
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from events.errors import DependencyOpenError, HaltedError, PermanentError, TransientError
@@ -26,6 +26,8 @@ class Done:
 
     output: Any
     confidence: float | None = None
+    written: bytes | None = field(default=None, repr=False, compare=False)
+    """The output as JSON; put there when it is checked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import lru_cache
-from math import isfinite
+from math import floor, isfinite
 from typing import Any
 
 from pydantic import ValidationError
@@ -50,30 +50,32 @@ def record_of(  # noqa: PLR0913 - the attributes of one envelope
     partition: int | None = None,
 ) -> Record:
     """A message in binary mode. `travelling` is `travelling_of(...)` of its case or task."""
-    headers = (
-        ("ce_specversion", b"1.0"),
-        ("ce_id", ce_id.encode()),
-        ("ce_source", source.encode()),
-        ("ce_type", ce_type.encode()),
-        ("ce_time", rfc3339(now)),
-        ("content-type", JSON),
-        *travelling,
-    )
+    headers = (*headers_of(ce_type, source, ce_id, now), *travelling)
     return Record(topic, key.encode(), model.to_json(), headers, partition)
 
 
 def event_record(event: Event, topic: str, value: bytes) -> Record:
     """A business event in binary mode, keyed by its subject, else its id."""
-    headers = (
+    headers = headers_of(event.type, event.source, event.id, event.time.timestamp())
+    key = (event.subject or event.id).encode()
+    return Record(topic, key, value, (*headers, *travelling_of(event)))
+
+
+def headers_of(ce_type: str, source: str, ce_id: str, time_s: float) -> Headers:
+    """The attributes that every message has; `time_s` in seconds since the epoch."""
+    id_and_time = (("ce_id", ce_id.encode()), ("ce_time", rfc3339(time_s)))
+    return _shared_headers(ce_type, source) + id_and_time
+
+
+@lru_cache(maxsize=256)
+def _shared_headers(ce_type: str, source: str) -> Headers:
+    """What all messages of one type and source have in common."""
+    return (
         ("ce_specversion", b"1.0"),
-        ("ce_id", event.id.encode()),
-        ("ce_source", event.source.encode()),
-        ("ce_type", event.type.encode()),
-        ("ce_time", rfc3339(event.time.timestamp())),
+        ("ce_source", source.encode()),
+        ("ce_type", ce_type.encode()),
         ("content-type", JSON),
-        *travelling_of(event),
     )
-    return Record(topic, (event.subject or event.id).encode(), value, headers)
 
 
 def travelling_of(event: Event) -> Headers:
@@ -96,14 +98,24 @@ def travelling_of(event: Event) -> Headers:
 
 def travelling_from(message: Message) -> Headers:
     """The same, read from a message of the case."""
-    return tuple(header for header in message.headers if header[0] in _TRAVELLING)
+    return tuple([header for header in message.headers if header[0] in _TRAVELLING])
 
 
-@lru_cache(maxsize=64)  # all records of one turn carry the same time
 def rfc3339(epoch_s: float) -> bytes:
-    """Seconds since the epoch as RFC 3339 in UTC, with microseconds."""
-    text = datetime.fromtimestamp(epoch_s, UTC).isoformat(timespec="microseconds")
-    return text.replace("+00:00", "Z").encode()
+    """Seconds since the epoch as RFC 3339 in UTC, with microseconds.
+
+    Raises `ValueError` or `OverflowError` for a time that is out of range.
+    """
+    second = floor(epoch_s)
+    micros = round((epoch_s - second) * 1e6)
+    if micros == 1_000_000:
+        second, micros = second + 1, 0
+    return b"%b.%06dZ" % (_to_the_second(second), micros)
+
+
+@lru_cache(maxsize=64)  # what is written at one time is of few different seconds
+def _to_the_second(epoch_s: int) -> bytes:
+    return datetime.fromtimestamp(epoch_s, UTC).isoformat().removesuffix("+00:00").encode()
 
 
 # --- in

@@ -15,6 +15,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TextIO
 
 import structlog
@@ -40,6 +41,8 @@ _CONTROL_BUT_LINES = re.compile(_CONTROL.pattern.replace(r"\x00-\x1f", r"\x00-\x
 
 Fields = MutableMapping[str, Any]
 
+_case: ContextVar[tuple[str, str | None] | None] = ContextVar("caseworks_case", default=None)
+
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     """A logger with key-value arguments: `log.warning("task_dead", agent="triage")`."""
@@ -60,6 +63,14 @@ def bind(case_id: str | None = None, trace_id: str | None = None) -> Iterator[No
     known = {name: value for name, value in named.items() if value is not None}
     with structlog.contextvars.bound_contextvars(**known):
         yield
+
+
+def bind_case(case_id: str, traceparent: str | None) -> None:
+    """Put a case and its trace into every line of the current context, until another is bound.
+
+    For work that runs in a context of its own; a tenth of the time of `bind`.
+    """
+    _case.set((case_id, traceparent))
 
 
 def trace_id_of(traceparent: str | None) -> str | None:
@@ -124,6 +135,17 @@ def _text(text: str, control: re.Pattern[str]) -> str:
     return _SECRET_TEXT.sub(lambda found: (found["before"] or "") + HIDDEN, plain)
 
 
+def _add_case(_logger: object, _method: str, fields: Fields) -> Fields:
+    """Processor: the case that `bind_case` put into this context."""
+    bound = _case.get()
+    if bound is not None:
+        case_id, traceparent = bound
+        fields.setdefault("case_id", case_id)
+        if (trace_id := trace_id_of(traceparent)) is not None:
+            fields.setdefault("trace_id", trace_id)
+    return fields
+
+
 def _clean_line(_logger: object, _method: str, fields: Fields) -> Fields:
     """Processor: `clean` for the whole line; a traceback keeps its line ends."""
     traceback = fields.pop("exception", None)
@@ -139,6 +161,7 @@ def _clean_line(_logger: object, _method: str, fields: Fields) -> Fields:
 
 _ALWAYS: tuple[structlog.typing.Processor, ...] = (
     structlog.contextvars.merge_contextvars,
+    _add_case,
     structlog.stdlib.add_logger_name,
     structlog.stdlib.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -34,8 +34,8 @@ def checked_output(inner: Handler) -> Handler:
 def _checked(call: Call, done: Done) -> Done | Failed:
     adapter, limit = call.agent.output, call.services.limits.output_bytes_max
     try:
-        value = adapter.validate_python(done.output)
-        written = adapter.dump_json(value)
+        value = adapter.validator.validate_python(done.output)
+        written = adapter.serializer.to_json(value)
         if b"null" in written:
             _refuse_nan(adapter.dump_python(value))
         output = from_json(written, allow_inf_nan=False)
@@ -53,7 +53,7 @@ def _checked(call: Call, done: Done) -> Done | Failed:
         or not 0 <= confidence <= 1
     ):
         return Failed("invalid_output", f"confidence is {confidence!r}, not between 0 and 1")
-    return Done(output, float(confidence))
+    return Done(output, float(confidence), written)
 
 
 def _refuse_nan(value: Any) -> None:

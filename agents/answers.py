@@ -1,0 +1,187 @@
+"""The records that answer attempts: what an agent's worker says to the cases that asked.
+
+Nearly all outcomes are `done`. Their bytes are put together around the output as it was written
+when it was checked, so that no output is written twice; fields that hold their default are left
+out. Everything else goes the way of the model.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple, assert_never
+from zlib import crc32
+
+from pydantic import PositiveInt
+from pydantic_core import to_json
+
+from agents.agent import Agent
+from agents.outcomes import (
+    MESSAGE_CHARS_MAX,
+    Deferred,
+    Done,
+    Escalate,
+    Failed,
+    Halted,
+    Retry,
+    Verdict,
+)
+from agents.services import Services
+from events.broker import Message, Record
+from events.envelope import headers_of, rfc3339, travelling_from
+from events.logs import get_logger
+from schemas.base import Message as Model
+from schemas.base import Name, instant
+from schemas.outcome import Delivery, Failure, Outcome, OutcomeStatus
+from schemas.task import ReplyTo, Task
+from schemas.usage import Usage
+
+_WITH_TASK: frozenset[OutcomeStatus] = frozenset(("failed", "halted", "retry"))
+_DONE = (
+    b'{"task_id":%b,"case_id":%b,"agent":%b,"attempt":%d,"status":"done","output":%b,'
+    b'"confidence":%b,"usage":%b,"agent_version":%b,"worker":%b,'
+    b'"delivery":{"topic":%b,"partition":%d,"offset":%d,"timestamp":"%b"},'
+    b'"started_at":"%b","finished_at":"%b"}'
+)
+
+_log = get_logger("caseworks.worker")
+
+
+class Asker(Model):
+    """Who asked for an attempt, and where the answer goes: what can be read of most tasks."""
+
+    task_id: str
+    case_id: str
+    agent: Name
+    attempt: PositiveInt
+    reply_to: ReplyTo
+
+
+class Attempt(NamedTuple):
+    """What there is to tell of an attempt besides its verdict; times in epoch seconds."""
+
+    message: Message
+    usage: Usage
+    started: float
+    finished: float
+
+
+class Answers:
+    """Writes the outcomes of one agent, and counts them."""
+
+    def __init__(self, agent: Agent, services: Services) -> None:
+        self._agent = agent
+        self._services = services
+        self._source = services.source
+        self._name, self._version, self._worker = (
+            to_json(each) for each in (agent.name, agent.spec.version, services.worker)
+        )
+
+    def done(self, asker: Task, output: bytes, confidence: float, attempt: Attempt) -> Record:
+        """The outcome of an attempt that gave this output, written as JSON."""
+        self._count("done", attempt)
+        message, usage, started, finished = attempt
+        value = _DONE % (
+            to_json(asker.task_id),
+            to_json(asker.case_id),
+            self._name,
+            asker.attempt,
+            output,
+            repr(confidence).encode(),
+            b"{}" if usage.is_nothing else usage.to_compact_json(),
+            self._version,
+            self._worker,
+            to_json(message.topic),
+            message.partition,
+            message.offset,
+            rfc3339(message.timestamp_ms / 1000),
+            rfc3339(started),
+            rfc3339(finished),
+        )
+        return self._record(asker, value, attempt)
+
+    def outcome(self, asker: Task | Asker, verdict: Verdict, attempt: Attempt) -> Record:
+        """The outcome of an attempt that ended in any way."""
+        status, said = _said(verdict)
+        self._count(status, attempt)
+        message, usage, started, finished = attempt
+        outcome = Outcome.trusted(
+            task_id=asker.task_id,
+            case_id=asker.case_id,
+            agent=asker.agent,
+            attempt=asker.attempt,
+            status=status,
+            usage=usage,
+            agent_version=self._agent.spec.version,
+            worker=self._services.worker,
+            delivery=Delivery.trusted(
+                topic=message.topic,
+                partition=message.partition,
+                offset=message.offset,
+                timestamp=instant(message.timestamp_ms / 1000),
+            ),
+            started_at=instant(started),
+            finished_at=instant(finished),
+            **said,
+        )
+        if status in _WITH_TASK:
+            full = outcome.evolve(task=message.value).to_json()
+            if len(full) <= self._services.limits.outcome_bytes_max:
+                return self._record(asker, full, attempt)
+            _log.warning(
+                "task_too_large_for_its_outcome", agent=self._agent.name, case_id=asker.case_id
+            )
+        return self._record(asker, outcome.to_json(), attempt)
+
+    def _record(self, asker: Task | Asker, value: bytes, attempt: Attempt) -> Record:
+        message = attempt.message
+        run = (
+            f"{message.partition}:{message.offset}:{int(attempt.started * 1e6)}:"
+            f"{self._services.worker}"
+        )
+        ce_id = f"{asker.task_id}:{asker.attempt}:{crc32(run.encode()):08x}"
+        headers = headers_of(Outcome.ce_type, self._source, ce_id, attempt.finished)
+        return Record(
+            asker.reply_to.topic,
+            asker.case_id.encode(),
+            value,
+            headers + travelling_from(message),
+            asker.reply_to.partition,
+        )
+
+    def _count(self, status: OutcomeStatus, attempt: Attempt) -> None:
+        name, tell = self._agent.name, self._services.telemetry
+        tell.count("caseworks_tasks_total", agent=name, status=status)
+        tell.observe("caseworks_task_seconds", attempt.finished - attempt.started, agent=name)
+
+
+def plain(text: object) -> str:
+    """Text that UTF-8 can hold, shortened."""
+    return str(text)[:MESSAGE_CHARS_MAX].encode("utf-8", "replace").decode()
+
+
+def _said(verdict: Verdict) -> tuple[OutcomeStatus, dict[str, Any]]:
+    """A verdict as status and fields of an outcome."""
+    match verdict:
+        case Done(output, confidence):
+            return "done", {"output": output, "confidence": confidence}
+        case Failed(kind, message):
+            return "failed", {"error": _failure(kind, message)}
+        case Retry(kind, message, retry_after_s):
+            return "retry", {"error": _failure(kind, message, retry_after_s)}
+        case Deferred(kind, message, retry_after_s):
+            return "deferred", {"error": _failure(kind, message, retry_after_s)}
+        case Halted(kind, message, trace):
+            lines = tuple(plain(line) for line in trace)
+            return "halted", {"error": _failure(kind, message), "trace": lines}
+        case Escalate(reason):
+            return "escalate", {"error": _failure("escalated", reason)}
+        case _:
+            assert_never(verdict)
+
+
+def _failure(kind: object, message: object, retry_after_s: object = None) -> Failure:
+    """What an agent said, made fit for the wire: agents say anything."""
+    wait_s = retry_after_s if isinstance(retry_after_s, (int, float)) else None
+    if wait_s is not None and not (math.isfinite(wait_s) and wait_s >= 0):
+        wait_s = None
+    return Failure(kind=plain(kind)[:64], message=plain(message), retry_after_s=wait_s)
