@@ -7,18 +7,21 @@ Applying a command twice changes nothing the second time (I5).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import assert_never
 
-from coordinator.backoff import delay_s
+from coordinator import mapping, undo, waits
 from coordinator.draft import Draft, open_draft
-from coordinator.effects import Bury, Effect, Ignored, IgnoredWhy
-from coordinator.states import ENDED
+from coordinator.effects import Effect, Ignored, IgnoredWhy
+from coordinator.keys import UNDO, index_of, key_of, step_of
+from coordinator.states import ENDED, ENDED_WELL, PASSIVE
+from coordinator.steps import end_attempt, give_up
+from coordinator.view import Parts, no_parts
 from coordinator.workflow import Plan
 from schemas.case import CLOSED, Case, StepState
 from schemas.commands import Cancel, Command, Decision, Opened, Replay, Signal
 from schemas.outcome import Failure, Outcome, Progress
-from schemas.task import task_id_of
-from schemas.workflow import StepSpec
+from schemas.task import TaskName, task_name_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +29,21 @@ class Tick:
     """Time has passed: fire what is due."""
 
 
-UNDECODABLE = "undecodable"
-"""Failure kind of a task that the worker could not read, and put to the dead letters itself."""
-
 Applied = tuple[Case | None, list[Effect]]
 
 
-def apply(case: Case | None, command: Command | Tick, now: float, plan: Plan) -> Applied:
-    """The case after a command, and what it asks for. `now` in seconds since the epoch."""
+def apply(
+    case: Case | None, command: Command | Tick, now: float, plan: Plan, part: Parts = no_parts
+) -> Applied:
+    """The case after a command, and what it asks for.
+
+    `now` in seconds since the epoch; `part` gives the states of a map's items, by key.
+    """
     if isinstance(command, Opened):
         return _opened(case, command, now, plan)
     if case is None:
         return None, [Ignored("unknown_case")]
-    draft = Draft(case, now, plan)
+    draft = Draft(case, now, plan, part)
     match command:
         case Outcome():
             _outcome(draft, command)
@@ -50,8 +55,10 @@ def apply(case: Case | None, command: Command | Tick, now: float, plan: Plan) ->
             _cancel(draft, command)
         case Replay():
             _replay(draft, command)
-        case Signal() | Decision():
-            draft.ignore("no_waiter")
+        case Signal():
+            waits.signal(draft, command)
+        case Decision():
+            waits.decision(draft, command)
         case _:
             assert_never(command)
     return draft.finish()
@@ -63,10 +70,20 @@ def next_due(case: Case, keep_s: float) -> float:
         return case.closed + keep_s
     due = case.deadline
     for step in case.steps.values():
-        at = step.due if step.status == "retrying" else step.deadline
-        if at is not None and at < due and step.status in ("retrying", "sent"):
+        at = _due(step)
+        if at is not None and at < due:
             due = at
+    if case.undos:
+        due = min(due, *(_due(state) or inf for state in case.undos.values()))
     return due
+
+
+def _due(state: StepState) -> float | None:
+    """When something is due of a step that runs."""
+    status = state.status
+    if status in ("retrying", "mapping"):
+        return state.due
+    return state.deadline if status not in ENDED else None
 
 
 def _opened(case: Case | None, command: Opened, now: float, plan: Plan) -> Applied:
@@ -81,149 +98,86 @@ def _opened(case: Case | None, command: Opened, now: float, plan: Plan) -> Appli
 
 
 def _outcome(draft: Draft, outcome: Outcome) -> None:
-    name, replay = _step_of(outcome)
-    state = draft.steps.get(name)
-    why = _irrelevant(draft, state, outcome, replay)
-    if state is None or why:
-        draft.ignore(why or "unknown_step")
+    name = task_name_of(outcome.task_id, outcome.case_id)
+    key = "" if name is None else key_of(name)
+    state = draft.get(key)
+    if name is None or state is None:
+        draft.ignore("unknown_step")
         return
-    error = outcome.error or Failure(kind=outcome.status)
-    step = draft.plan.steps[name]
-    match outcome.status:
-        case "done":
-            _complete(draft, step, outcome)
-        case "retry":
-            _retry(draft, step, state, error, outcome)
-        case "deferred":
-            wait_s = error.retry_after_s if error.retry_after_s is not None else step.backoff_s
-            draft.move(name, "defer", due=draft.now + wait_s, deadline=None, error=error)
-        case "escalate":
-            draft.move(name, "abandon", error=error, usage=outcome.usage, ended=draft.now)
-            draft.spend(outcome.usage)
-            draft.close("escalate", f"{name}: {error.message or error.kind}")
-        case "failed" | "halted" | "delegate":
-            _give_up(draft, step, error, outcome)
-        case _:
-            assert_never(outcome.status)
+    why = _irrelevant(draft, state, outcome, name)
+    if why is None:
+        end_attempt(draft, key, state, outcome)
+    elif _done_too_late_to_stay(draft, key, state, outcome, name):
+        draft.move(key, "late", output=outcome.output, agent=outcome.agent, ended=draft.now)
+        draft.spend(outcome.usage)
+        undo.join(draft, key)
+    else:
+        draft.ignore(why)
 
 
 def _irrelevant(
-    draft: Draft, state: StepState | None, outcome: Outcome, replay: int
+    draft: Draft, state: StepState, outcome: Outcome, name: TaskName
 ) -> IgnoredWhy | None:
     """Why an outcome does not count (I3), or `None`."""
-    if state is None:
-        return "unknown_step"
-    if draft.case.status in CLOSED or state.status in ENDED:
+    if draft.closed is not None or state.status in ENDED:
         return "late"
-    if state.status == "waiting":
+    if state.status == "waiting" or state.status in PASSIVE or state.status == "mapping":
         return "stale"
+    if name.iteration != state.iteration:
+        return "stale"
+    if name.item is not None and draft.steps[name.step].status not in ("mapping", "parked"):
+        return "late"
     if outcome.status == "done":
         return None
     current = (state.attempt, state.agent, state.replay, state.status)
-    return None if current == (outcome.attempt, outcome.agent, replay, "sent") else "stale"
+    said = (outcome.attempt, outcome.agent, name.replay, "sent")
+    return None if current == said else "stale"
 
 
-def _complete(draft: Draft, step: StepSpec, outcome: Outcome) -> None:
-    fell_back = step.fallback is not None and outcome.agent == step.fallback
-    draft.move(
-        step.name,
-        "done",
-        agent=outcome.agent,
-        output=outcome.output,
-        confidence=outcome.confidence,
-        agent_version=outcome.agent_version,
-        usage=outcome.usage,
-        degraded=fell_back,
-        due=None,
-        deadline=None,
-        error=None,
-        ended=draft.now,
-    )
-    draft.spend(outcome.usage)
-    floor = max(step.escalate_below or 0.0, step.review_below or 0.0)
-    if outcome.confidence < floor:
-        text = f"{step.name}: confidence {outcome.confidence:.2f} is below {floor:.2f}"
-        draft.close("escalate", text)
-        return
-    if draft.status == "parked" and all(s.status != "parked" for s in draft.steps.values()):
-        draft.shift("resume", None)
-    draft.advance()
-
-
-def _retry(
-    draft: Draft, step: StepSpec, state: StepState, error: Failure, outcome: Outcome
-) -> None:
-    burnt = state.burnt + 1
-    if burnt >= step.attempts_max:
-        _give_up(draft, step, error, outcome)
-        return
-    wait_s = delay_s(outcome.task_id, state.attempt, step.backoff_s, step.backoff_s_max)
-    due = draft.now + max(wait_s, error.retry_after_s or 0.0)
-    draft.move(step.name, "retry", burnt=burnt, due=due, deadline=None, error=error)
-    draft.spend(outcome.usage)
-
-
-def _give_up(draft: Draft, step: StepSpec, error: Failure, outcome: Outcome | None) -> None:
-    """No further attempt helps: fallback, else skip, else a dead letter and what it entails."""
-    name, state = step.name, draft.steps[step.name]
-    if outcome is not None:
-        draft.spend(outcome.usage)
-    if step.fallback is not None and state.agent != step.fallback:
-        draft.send(name, "fallback", agent=step.fallback, burnt=0, error=error)
-        return
-    if step.optional:
-        ended = {"due": None, "deadline": None, "ended": draft.now, "degraded": True}
-        draft.move(name, "skip", error=error, **ended)
-        draft.advance()
-        return
-    task_id = task_id_of(draft.case.case_id, name, state.replay)
-    if error.kind != UNDECODABLE:  # that letter the worker has written already
-        draft.effects.append(Bury(name, error, outcome))
-    draft.dead_letters = (*draft.dead_letters, task_id)
-    text = f"{name}: {error.kind}: {error.message}".rstrip(": ")
-    match step.on_dead_letter:
-        case "park":
-            draft.move(name, "park", error=error, due=None, deadline=None)
-            draft.shift("park", text)
-        case "fail":
-            draft.move(name, "fail", error=error, deadline=None, ended=draft.now)
-            draft.close("fail", text)
-        case "escalate":
-            draft.move(name, "fail", error=error, deadline=None, ended=draft.now)
-            draft.close("escalate", text)
-        case _:
-            assert_never(step.on_dead_letter)
+def _done_too_late_to_stay(
+    draft: Draft, key: str, state: StepState, outcome: Outcome, name: TaskName
+) -> bool:
+    """Whether a step was on its way when undoing began, is done now, and can be undone too."""
+    if draft.status != "undoing" or outcome.status != "done" or state.status != "abandoned":
+        return False
+    step = draft.plan.steps.get(key)
+    known = step is not None and step.undo is not None and key not in draft.undos
+    return known and name.iteration == state.iteration and state.attempt > 0
 
 
 def _progress(draft: Draft, progress: Progress) -> None:
-    name, replay = _step_of(progress)
-    state = draft.steps.get(name)
-    said = (progress.attempt, progress.agent, replay)
-    if (
-        state is None
-        or state.status != "sent"
-        or (state.attempt, state.agent, state.replay) != said
-    ):
+    name = task_name_of(progress.task_id, progress.case_id)
+    key = "" if name is None else key_of(name)
+    state = draft.get(key)
+    if name is None or state is None or state.status != "sent":
         draft.ignore("stale")
         return
-    draft.replace(name, deadline=draft.backstop(draft.plan.steps[name]))
+    said = (progress.attempt, progress.agent, name.replay, name.iteration)
+    if (state.attempt, state.agent, state.replay, state.iteration) != said:
+        draft.ignore("stale")
+        return
+    draft.replace(key, deadline=draft.backstop(draft.spec(key)))
 
 
 def _cancel(draft: Draft, command: Cancel) -> None:
     if draft.case.status in CLOSED:
         draft.ignore("closed_case")
+    elif draft.status == "undoing":
+        draft.ignore("undoing")
     else:
         draft.close("cancel", command.reason or "cancelled")
 
 
 def _replay(draft: Draft, command: Replay) -> None:
     """One dead task goes back to work; its siblings' results are kept (section 7)."""
-    name, _ = _step_of(command)
-    state = draft.steps.get(name)
+    name = task_name_of(command.task_id, command.case_id)
+    key = "" if name is None else key_of(name)
+    state = draft.get(key)
     if command.command_id in draft.replays:
         draft.ignore("replayed_already")
         return
-    if state is None or state.status not in ("failed", "parked"):
+    dead = state is not None and state.status in ("failed", "parked") and not key.endswith(UNDO)
+    if state is None or not dead or draft.status == "undoing":
         draft.ignore("nothing_to_replay")
         return
     draft.replays = (*draft.replays, command.command_id)
@@ -232,9 +186,24 @@ def _replay(draft: Draft, command: Replay) -> None:
         draft.reopen()
     elif draft.case.status == "parked":
         draft.shift("resume", None)
-    again = {"replay": state.replay + 1, "burnt": 0, "ended": None, "error": None}
-    draft.send(name, "send", agent=draft.plan.steps[name].agent, **again)
+    _send_again(draft, key)
     draft.advance()
+
+
+def _send_again(draft: Draft, key: str) -> None:
+    """A dead step, or a dead item of one, gets a new start."""
+    name, step = step_of(key), draft.plan.steps[step_of(key)]
+    ready = all(draft.steps[source].status in ENDED_WELL for source in step.after)
+    whole = draft.steps[name]
+    if whole.status == "waiting" or not ready:  # what it reads was undone: it waits for that
+        if whole.status == "failed":
+            draft.move(name, "reopen", ended=None, error=None)
+        return
+    if index_of(key) is not None:
+        mapping.resume(draft, step)
+        return
+    again = {"replay": whole.replay + 1, "burnt": 0, "ended": None, "error": None}
+    draft.send(name, "send", agent=step.agent, escalated=False, **again)
 
 
 def _tick(draft: Draft) -> None:
@@ -242,25 +211,45 @@ def _tick(draft: Draft) -> None:
     if draft.case.status in CLOSED:
         return
     if draft.case.deadline <= draft.now:
-        running = [f"{name} {s.status}" for name, s in draft.steps.items() if s.status not in ENDED]
-        draft.close("expire", "deadline passed while " + ", ".join(running))
+        _expire(draft)
         return
-    for name, state in tuple(draft.steps.items()):
-        if draft.status in CLOSED:
+    keys = [name for name, state in draft.steps.items() if _is_due(draft, state)]
+    keys += [name + UNDO for name, state in draft.undos.items() if _is_due(draft, state)]
+    for key in keys:
+        _tick_step(draft, key)
+        if draft.closed is not None:
             return
-        if state.status == "retrying" and state.due is not None and state.due <= draft.now:
+
+
+def _is_due(draft: Draft, state: StepState) -> bool:
+    at = _due(state)
+    return at is not None and at <= draft.now
+
+
+def _expire(draft: Draft) -> None:
+    if draft.status == "undoing":
+        undo.expire(draft)
+        return
+    running = [f"{name} {s.status}" for name, s in draft.steps.items() if s.status not in ENDED]
+    draft.close("expire", "deadline passed while " + ", ".join(running))
+
+
+def _tick_step(draft: Draft, key: str) -> None:
+    state = draft.get(key)
+    if state is None or not _is_due(draft, state):
+        return
+    match state.status:
+        case "retrying":
             known = state.agent in draft.plan.agents  # an older version may have had another
-            agent = state.agent if known else draft.plan.steps[name].agent
-            draft.send(name, "send", agent=agent, due=None)
-        elif state.status == "sent" and state.deadline is not None and state.deadline <= draft.now:
+            agent = state.agent if known else draft.spec(key).agent
+            draft.send(key, "send", agent=agent, due=None)
+        case "sent" | "delegated":
             error = Failure(kind="deadline", message=f"no outcome of attempt {state.attempt}")
-            _give_up(draft, draft.plan.steps[name], error, None)
-
-
-def _step_of(command: Outcome | Progress | Replay) -> tuple[str, int]:
-    """Step and replay number in a task id; the step is empty when the id is not of this case."""
-    case_id, _, rest = command.task_id.partition(":")
-    step, _, replay = rest.partition("#")
-    if case_id != command.case_id or (replay and not replay.isdecimal()):
-        return "", 0
-    return step, int(replay or 0)
+            give_up(draft, key, error, None)
+        case "listening" | "asking":
+            waits.expire(draft, key)
+        case "mapping":
+            for item in mapping.due(draft, key):
+                _tick_step(draft, item)
+        case _:
+            """Nothing is due of the others."""

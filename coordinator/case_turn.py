@@ -11,7 +11,17 @@ from pydantic import ValidationError
 from coordinator import correlation_turn
 from coordinator.case import Tick, apply, next_due
 from coordinator.correlation import DEFAULT_LIMITS, CorrelationLimits
-from coordinator.effects import Bury, Effect, Ignored, Publish, SendTask
+from coordinator.effects import (
+    Answered,
+    Ask,
+    Bury,
+    Effect,
+    Ignored,
+    Keep,
+    Publish,
+    SendTask,
+    Tune,
+)
 from coordinator.partition import (
     DUE,
     NOTE_MARK,
@@ -23,12 +33,13 @@ from coordinator.partition import (
 )
 from coordinator.records import Writer
 from coordinator.turn import Turn
+from coordinator.view import Parts, no_parts
 from coordinator.workflow import Plan
 from events.broker import Headers, Message, Record
 from events.dead_letters import dead_letter_record, letter_for
 from events.envelope import is_hostile
 from events.errors import PayloadError
-from schemas.case import Case, Position
+from schemas.case import Case, Position, StepState
 from schemas.commands import COMMANDS, Command, Opened
 from schemas.outcome import Failure, Outcome
 
@@ -120,7 +131,7 @@ class CaseTurn(Turn):
         """
         written = len(self.records)
         try:
-            after, effects = apply(case, command, self.now, plan)
+            after, effects = apply(case, command, self.now, plan, self._parts_of(partition, case))
             if after is None or after is case:
                 self._count_ignored(effects)
                 return False
@@ -134,6 +145,17 @@ class CaseTurn(Turn):
         if case is None:
             self.count("caseworks_cases_opened_total", workflow=after.workflow)
         return True
+
+    def _parts_of(self, partition: int, case: Case | None) -> Parts:
+        """How the machine gets at the items of the case's maps."""
+        if case is None:
+            return no_parts
+
+        def part(key: str) -> StepState | None:
+            data = self.load_part(partition, case.case_id, key)
+            return None if data is None else StepState.from_json(data)
+
+        return part
 
     def _belongs(self, message: Message, command: Command) -> bool:
         """Whether a command without an open case is ours to apply; else forward or count it."""
@@ -163,7 +185,8 @@ class CaseTurn(Turn):
             return _failed(
                 outcome, "not_json", "its output is nested too deep or holds an infinity"
             )
-        if outcome.output is None or held <= self.world.limits.case_bytes_max:
+        nothing = outcome.output is None and not outcome.delegates
+        if nothing or held <= self.world.limits.case_bytes_max:
             self.grown[outcome.case_id] = grown
             return outcome
         return _failed(outcome, "case_too_large", f"with this output it would hold {held} bytes")
@@ -263,8 +286,10 @@ class CaseTurn(Turn):
     def _carry_out(self, case: Case, plan: Plan, effect: Effect, partition: int) -> None:
         writer, now = self.world.writer, self.now
         match effect:
-            case SendTask(step):
-                self.records.append(writer.task(case, plan, step, partition, now))
+            case SendTask(work):
+                self.records.append(writer.task(case, plan, work, partition, now))
+            case Keep(key, state):
+                self.parts[partition, case.case_id, key] = state.to_compact_json()
             case Publish(result):
                 self.records.append(writer.result(case, plan, effect, now))
                 workflow = case.workflow
@@ -276,6 +301,8 @@ class CaseTurn(Turn):
                 self.records.append(record)
                 reason = effect.error.kind
                 self.count("caseworks_dead_letters_total", topic=record.topic, reason=reason)
+            case Ask() | Answered() | Tune():
+                """Not carried out yet."""
             case Ignored():
                 self._count_ignored((effect,))
             case _:
@@ -353,7 +380,9 @@ def _decode(message: Message) -> Command:
 
 def _failed(outcome: Outcome, kind: str, message: str) -> Outcome:
     error = Failure(kind=kind, message=message)
-    return outcome.model_copy(update={"status": "failed", "output": None, "error": error})
+    return outcome.model_copy(
+        update={"status": "failed", "output": None, "delegates": (), "error": error}
+    )
 
 
 def _case_id(digest: bytes) -> str:

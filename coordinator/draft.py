@@ -4,48 +4,53 @@ from __future__ import annotations
 
 from typing import Any
 
-from coordinator.effects import Effect, Ignored, IgnoredWhy, Publish, SendTask
+from coordinator import delegation, mapping, undo, waits
+from coordinator.effects import (
+    Answered,
+    Effect,
+    Ignored,
+    IgnoredWhy,
+    Keep,
+    Publish,
+    SendTask,
+    Tune,
+)
+from coordinator.expressions import ExpressionError, is_true
+from coordinator.keys import UNDO, WAITING
 from coordinator.result import result_of
-from coordinator.states import CASE, ENDED_WELL, STEP, CaseEvent, StepEvent
+from coordinator.states import CASE, ENDED, ENDED_WELL, PASSIVE, STEP, CaseEvent, StepEvent
+from coordinator.view import CaseView, Parts, no_parts
 from coordinator.workflow import Plan
 from schemas.case import Case, CaseStatus, StepState
 from schemas.commands import Opened
+from schemas.outcome import Failure
 from schemas.usage import Usage
 from schemas.workflow import StepSpec
 
-WAITING = StepState()
 
-
-class Draft:
+class Draft(CaseView):
     """The mutable side of `coordinator.case`; lives for one command."""
 
     __slots__ = (
-        "case",
         "changed",
         "closed",
         "dead_letters",
         "deadline",
         "effects",
+        "ending",
+        "heard",
         "now",
-        "plan",
         "published",
         "reason",
         "replays",
+        "signals",
         "status",
-        "steps",
         "usage",
     )
 
-    def __init__(self, case: Case, now: float, plan: Plan) -> None:
-        self.case = case
+    def __init__(self, case: Case, now: float, plan: Plan, part: Parts = no_parts) -> None:
+        super().__init__(case, plan, part)
         self.now = now
-        self.plan = plan
-        # The plan that runs now is the plan: a step it added waits, one it dropped is forgotten.
-        self.steps: dict[str, StepState] = (
-            dict(case.steps)
-            if case.steps.keys() == plan.steps.keys()
-            else {name: case.steps.get(name, WAITING) for name in plan.order}
-        )
         self.status: CaseStatus = case.status
         self.reason = case.reason
         self.closed = case.closed
@@ -54,48 +59,154 @@ class Draft:
         self.dead_letters = case.dead_letters
         self.replays = case.replays
         self.usage = case.usage
+        self.ending = case.ending
+        self.heard = case.heard
+        self.signals = case.signals
         self.effects: list[Effect] = []
         self.changed = False
 
-    def move(self, name: str, event: StepEvent, **fields: Any) -> None:
-        """Move a step by the table."""
-        after = STEP[self.steps[name].status][event]
-        self.replace(name, status=after, **fields)
+    # --- moves
 
-    def replace(self, name: str, **fields: Any) -> None:
-        """Change fields of a step without moving it."""
+    def put(self, key: str, state: StepState) -> None:
+        """A state as it is now."""
         self.changed = True
-        self.steps[name] = self.steps[name].evolve(**fields)
+        if key in self.steps:
+            self.steps[key] = state
+        elif key.endswith(UNDO):
+            self.undos = {**self.undos, key.removesuffix(UNDO): state}
+        else:
+            self.kept[key] = state
+            mapping.arm(self, key, state)
 
-    def send(self, name: str, event: StepEvent, *, agent: str | None, **fields: Any) -> None:
+    def move(self, key: str, event: StepEvent, **fields: Any) -> None:
+        """Move a step by the table."""
+        state = self.at(key)
+        self.put(key, state.evolve(status=STEP[state.status][event], **fields))
+
+    def replace(self, key: str, **fields: Any) -> None:
+        """Change fields of a step without moving it."""
+        self.put(key, self.at(key).evolve(**fields))
+
+    def send(self, key: str, event: StepEvent, *, agent: str | None, **fields: Any) -> None:
         """Send the next attempt of a step to an agent."""
-        state = self.steps[name]
+        state, step = self.at(key), self.spec(key)
         self.move(
-            name,
+            key,
             event,
             agent=agent,
             attempt=state.attempt + 1,
-            deadline=self.backstop(self.plan.steps[name]),
+            deadline=self.backstop(step),
             first_sent=state.first_sent if state.first_sent is not None else self.now,
             **fields,
         )
-        self.effects.append(SendTask(name))
+        self.effects.append(SendTask(self.work(key)))
 
     def backstop(self, step: StepSpec) -> float | None:
         """When a step sent now is given up; `None`: the case's deadline serves."""
         return None if step.deadline_s is None else self.now + step.deadline_s
 
+    # --- the case
+
+    def finish_step(self, key: str, **fields: Any) -> None:
+        """A step is done; go on with what waited for it."""
+        self.move(key, "done", due=None, deadline=None, ended=self.now, **fields)
+        if key.endswith(UNDO):
+            undo.advance(self)
+        elif mapping.is_item(key):
+            mapping.ended(self, key)
+        elif key in self.delegated:
+            delegation.ended(self, key)
+        else:
+            if self.status == "parked" and all(s.status != "parked" for s in self.steps.values()):
+                self.shift("resume", None)
+            self.advance()
+
+    def skip_step(self, key: str, **fields: Any) -> None:
+        """A step ends without an output; go on with what waited for it."""
+        self.move(key, "skip", due=None, deadline=None, ended=self.now, **fields)
+        if mapping.is_item(key):
+            mapping.ended(self, key)
+        else:
+            self.advance()
+
     def advance(self) -> None:
-        """Send every step whose inputs are there; close the case when all have ended well."""
+        """Start every step whose inputs are there; close the case when all have ended well."""
+        if self.status == "undoing":
+            undo.advance(self)
+            return
         steps = self.steps
         ended = {name for name, state in steps.items() if state.status in ENDED_WELL}
+        if len(ended) < len(steps):
+            for name in self.plan.order:
+                if steps[name].status == "waiting" and self._may_start(name, ended):
+                    self._start(self.plan.steps[name])
+                    if self.closed is not None or self.ending is not None:
+                        return
+                    if steps[name].status in ENDED_WELL:
+                        ended.add(name)
+            if self.delegated:
+                self._start_delegated(ended)
+            if self.plan.races:
+                ended.update(self._skip_losers())
         if len(ended) == len(steps):
             degraded = any(state.degraded for state in steps.values())
             self.close("degrade" if degraded else "complete", self._why_degraded())
+
+    def _may_start(self, name: str, ended: set[str]) -> bool:
+        step = self.plan.steps[name]
+        if ended.issuperset(step.after):
+            return True
+        done = (self.steps[source].status == "done" for source in step.after)
+        return step.join == "any" and any(done)
+
+    def _start(self, step: StepSpec) -> None:
+        """A step's turn has come."""
+        name = step.name
+        try:
+            if not self._wanted(step):
+                self.move(name, "skip", ended=self.now)
+            elif step.wait is not None:
+                waits.begin_wait(self, step)
+            elif step.approval is not None:
+                waits.begin_approval(self, step)
+            elif step.map is not None:
+                mapping.begin(self, step)
+            else:
+                self.send(name, "send", agent=step.agent)
+        except ExpressionError as error:
+            self.break_off(name, Failure(kind="bad_expression", message=str(error)))
+
+    def _wanted(self, step: StepSpec) -> bool:
+        if step.join == "any" and not any(self.steps[n].status == "done" for n in step.after):
+            return False
+        return step.when is None or is_true(self.evaluate(step.when))
+
+    def _start_delegated(self, ended: set[str]) -> None:
+        for key, asked in self.delegated.items():
+            if self.steps[key].status == "waiting" and ended.issuperset(asked.after):
+                self.send(key, "send", agent=asked.agent)
+
+    def _skip_losers(self) -> set[str]:
+        """Whoever raced for a step that has started, and that nobody else will read."""
+        lost: set[str] = set()
+        for name in reversed(self.plan.order):
+            readers = self.plan.readers.get(name, ())
+            if self.steps[name].status in ENDED or not readers:
+                continue
+            if all(self.steps[reader].status != "waiting" for reader in readers):
+                self.move(name, "skip", due=None, deadline=None, ended=self.now)
+                lost.add(name)
+        return lost
+
+    def break_off(self, name: str, error: Failure) -> None:
+        """A step cannot even start: there is no task that a dead letter could hold."""
+        step = self.plan.steps[name]
+        if step.optional:
+            self.move(name, "skip", error=error, ended=self.now, degraded=True)
             return
-        for name in self.plan.order:
-            if steps[name].status == "waiting" and ended.issuperset(self.plan.steps[name].after):
-                self.send(name, "send", agent=self.plan.steps[name].agent)
+        self.move(name, "fail", error=error, ended=self.now, due=None, deadline=None)
+        event: CaseEvent = "fail" if step.on_dead_letter == "fail" else "escalate"
+        self.close(event, f"{name}: {error.kind}: {error.message}")
 
     def shift(self, event: CaseEvent, reason: str | None) -> None:
         """Move the case by the table without closing it."""
@@ -104,27 +215,52 @@ class Draft:
         self.reason = reason
 
     def close(self, event: CaseEvent, reason: str | None) -> None:
-        """End the case: abandon what runs and publish the one result."""
-        for name, state in self.steps.items():
-            if "abandon" in STEP[state.status]:
-                self.move(name, "abandon", due=None, deadline=None, ended=self.now)
+        """End the case: abandon what runs, undo what must be, publish the one result."""
+        self.abandon()
+        if undo.begin(self, event, reason):
+            return
         self.shift(event, reason)
         self.closed = self.now
+        self.heard = ()
         self.published += 1
+        self.effects += [Tune(kind, on=False) for kind in self.plan.waits]
         self.effects.append(Publish(result_of(self), self.published))
 
+    def abandon(self) -> None:
+        """Everything that has not ended, ends; questions are withdrawn."""
+        for name, state in self.steps.items():
+            if state.status in ENDED or state.status == "failed":
+                continue
+            if state.status == "asking" and state.question is not None:
+                self.effects.append(Answered(name, state.question, "withdrawn"))
+            self.move(name, "abandon", due=None, deadline=None, ended=self.now)
+
     def reopen(self) -> None:
-        """Open a closed case for a replay: abandoned steps wait again."""
+        """Open a closed case for a replay: abandoned and undone steps wait again."""
         self.shift("reopen", None)
         self.closed = None
         self.deadline = self.now + self.plan.spec.deadline_s
+        self.forget_delegated(tuple(self.delegated))
+        again = undo.undone(self)
         for name, state in self.steps.items():
-            if state.status == "abandoned":
+            if name in again:
+                self.steps[name] = StepState(attempt=state.attempt, replay=state.replay + 1)
+            elif state.status == "abandoned":
                 self.move(name, "reopen", ended=None)
+        self.undos, self.ending = {}, None
+        self.effects += [Tune(kind, on=True) for kind in self.plan.waits]
+
+    def forget_delegated(self, keys: tuple[str, ...]) -> None:
+        """Delegated steps whose outcome nobody needs any more."""
+        if keys:
+            self.changed = True
+            self.delegated = {k: v for k, v in self.delegated.items() if k not in keys}
+            self.steps = {k: v for k, v in self.steps.items() if k not in keys}
 
     def spend(self, usage: Usage) -> None:
         """Add what an attempt cost to the case."""
         if not usage.is_nothing:
+            self.changed = True
             self.usage = usage if self.usage is None else self.usage + usage
 
     def ignore(self, why: IgnoredWhy) -> None:
@@ -135,6 +271,9 @@ class Draft:
         """The case as it is now; the very same object when nothing changed."""
         if not self.changed:
             return self.case, self.effects
+        self._settle()
+        if self.kept:
+            self.effects += [Keep(key, state) for key, state in self.kept.items()]
         changed = self.case.evolve(
             steps=self.steps,
             status=self.status,
@@ -145,17 +284,42 @@ class Draft:
             dead_letters=self.dead_letters,
             replays=self.replays,
             usage=self.usage,
+            delegated=self.delegated,
+            undos=self.undos,
+            ending=self.ending,
+            heard=self.heard,
+            signals=self.signals,
         )
         return changed, self.effects
 
+    def _settle(self) -> None:
+        """A case in which nothing works and something listens or asks is waiting, and says so."""
+        if self.status not in ("open", "waiting"):
+            return
+        passive = [name for name, state in self.steps.items() if state.status in PASSIVE]
+        if not passive and self.status == "open":
+            return
+        works = any(s.status in ("sent", "retrying", "mapping") for s in self.steps.values())
+        if passive and not works:
+            if self.status == "open":
+                self.shift("wait", None)
+            self.reason = "; ".join(waits.reason_of(self, name) for name in passive)
+        elif self.status == "waiting":
+            self.shift("resume", None)
+
     def _why_degraded(self) -> str | None:
         parts = [
-            f"{name}: {'skipped' if state.status == 'skipped' else 'fallback'}"
-            + (f" ({state.error.kind})" if state.error else "")
+            f"{name}: {_how(state)}" + (f" ({state.error.kind})" if state.error else "")
             for name, state in self.steps.items()
             if state.degraded
         ]
         return "; ".join(parts) or None
+
+
+def _how(state: StepState) -> str:
+    if state.items is not None and state.items.failed:
+        return f"{state.items.failed} of {state.items.total} items failed"
+    return "skipped" if state.status == "skipped" else "fallback"
 
 
 def open_draft(command: Opened, now: float, plan: Plan) -> Draft:
@@ -175,4 +339,5 @@ def open_draft(command: Opened, now: float, plan: Plan) -> Draft:
     )
     draft = Draft(case, now, plan)
     draft.changed = True
+    draft.effects += [Tune(kind, on=True) for kind in plan.waits]
     return draft

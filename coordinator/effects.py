@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
+from schemas.approval import ApprovalEnding
+from schemas.case import Question, StepState
 from schemas.outcome import Failure, Outcome
 from schemas.result import Result
 
@@ -17,15 +20,64 @@ IgnoredWhy = Literal[
     "closed_case",
     "replayed_already",
     "nothing_to_replay",
-    "no_waiter",
+    "undoing",
+    "signalled_already",
+    "too_many_signals",
+    "no_question",
+    "wrong_hash",
 ]
 
 
 @dataclass(frozen=True, slots=True)
+class Work:
+    """What one task is about: the step (`check`, `check:17`, `check~undo`) and what it reads."""
+
+    key: str
+    state: StepState
+    input: Any = None
+    """Where it is not the event's data: an item, or what a delegating agent gave."""
+    results: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class SendTask:
-    """Send this step's task to its agent; the case already says which attempt."""
+    """Send a task to its agent; the work's state says which attempt."""
+
+    work: Work
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """The state of an item of a `map`, kept as a part of the case."""
+
+    key: str
+    state: StepState
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Ask a person; the step's `question` says what."""
 
     step: str
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A question has ended, whoever or whatever ended it."""
+
+    step: str
+    question: Question
+    ending: ApprovalEnding
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tune:
+    """The case listens for this event type from now on, or (`on=False`) not any more."""
+
+    event_type: str
+    on: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +90,9 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class Bury:
-    """Write a dead letter for this step. Without an outcome the coordinator gave it up itself."""
+    """Write a dead letter for this task. Without an outcome the coordinator gave it up itself."""
 
-    step: str
+    work: Work
     error: Failure
     outcome: Outcome | None
 
@@ -52,4 +104,4 @@ class Ignored:
     why: IgnoredWhy
 
 
-Effect = SendTask | Publish | Bury | Ignored
+Effect = SendTask | Publish | Bury | Keep | Ask | Answered | Tune | Ignored

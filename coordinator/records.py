@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-from coordinator.effects import Bury, Publish
+from coordinator.effects import Bury, Publish, Work
+from coordinator.keys import step_of
 from coordinator.workflow import Plan
 from events.broker import Headers, Record
 from events.dead_letters import letter_headers
@@ -33,26 +34,29 @@ class Writer:
         """The `ce_source` of what the coordinator writes."""
         return f"caseworks/{self.topics.namespace}"
 
-    def task(self, case: Case, plan: Plan, step_name: str, partition: int, now: float) -> Record:
+    def task(self, case: Case, plan: Plan, work: Work, partition: int, now: float) -> Record:
         """The task of a step's current attempt, on its agent's lane."""
-        return self._record(self.build_task(case, plan, step_name, partition), case, plan, now)
+        return self._record(self.build_task(case, plan, work, partition), case, plan, now)
 
-    def build_task(self, case: Case, plan: Plan, step_name: str, partition: int) -> Task:
-        """The task model: inputs are the outputs of the steps that the step reads."""
-        step, state = plan.steps[step_name], case.steps[step_name]
-        asked = state.agent or step.agent or ""
-        agent = plan.agents.get(asked) or plan.agents[step.agent or asked]
+    def build_task(self, case: Case, plan: Plan, work: Work, partition: int) -> Task:
+        """The task model of a piece of work, as the case says."""
+        key = work.key
+        step, state = plan.steps.get(step_of(key)), work.state
+        asked = state.agent or (step.agent if step else None) or ""
+        agent = plan.agents[asked if asked in plan.agents or step is None else step.agent or asked]
+        own = step is not None and agent.name == step.agent
         return Task.trusted(
-            task_id=task_id_of(case.case_id, step_name, state.replay),
+            task_id=task_id_of(case.case_id, key, state.replay, state.iteration),
             case_id=case.case_id,
             workflow=case.workflow,
             workflow_version=case.workflow_version,
-            step=step_name,
+            step=step_of(key),
             agent=agent.name,
             attempt=state.attempt,
             event=case.event,
-            results={name: case.steps[name].output for name in step.after},
-            timeout_s=agent.timeout_s if agent.name != step.agent else step.timeout_s,
+            input=work.input,
+            results=dict(work.results),
+            timeout_s=step.timeout_s if own and step is not None else agent.timeout_s,
             deadline=instant(state.deadline or case.deadline),
             budget=agent.budget,
             reply_to=_reply_to(self.topics.inbox, partition),
@@ -91,7 +95,7 @@ class Writer:
         self, case: Case, plan: Plan, effect: Bury, partition: int, now: float
     ) -> Record:
         """The dead task: its own bytes when the worker sent them, else written anew."""
-        task = self.build_task(case, plan, effect.step, partition)
+        task = self.build_task(case, plan, effect.work, partition)
         written = self._record(task, case, plan, now)
         outcome, error = effect.outcome, effect.error
         delivery = outcome.delivery if outcome else None
@@ -104,10 +108,10 @@ class Writer:
             reason=error.kind,
             error_type=error.kind,
             error=error.message,
-            attempts=case.steps[effect.step].attempt,
+            attempts=effect.work.state.attempt,
             case_id=case.case_id,
             task_id=task.task_id,
-            replays=case.steps[effect.step].replay,
+            replays=effect.work.state.replay,
         )
         value = outcome.task if outcome and outcome.task else written.value
         headers: Headers = (*written.headers, *letter_headers(letter))

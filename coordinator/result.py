@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from schemas.base import instant
-from schemas.result import Result, ResultStatus, StepReport
+from schemas.result import Result, ResultStatus, StepReport, UndoReport
 from schemas.usage import NOTHING
 
 if TYPE_CHECKING:
@@ -23,17 +23,18 @@ def result_of(draft: Draft) -> Result:
     """
     case, plan = draft.case, draft.plan
     sinks = {name: draft.steps[name] for name in plan.sinks}
+    outputs = {name: draft.output_of(name) for name in sinks}
     known = [s.confidence for s in sinks.values() if s.confidence is not None]
     return Result.trusted(
         case_id=case.case_id,
         workflow=case.workflow,
         workflow_version=case.workflow_version,
         status=cast("ResultStatus", draft.status),
-        output=_output(sinks) if draft.status in WITH_OUTPUT else None,
+        output=_output(sinks, outputs) if draft.status in WITH_OUTPUT else None,
         confidence=min(known, default=None),
         reason=draft.reason,
         steps={name: _report(state) for name, state in draft.steps.items()},
-        undone={},
+        undone={name: _undo_report(state) for name, state in draft.undos.items()},
         usage=draft.usage or NOTHING,
         event=case.event.ref(),
         opened_at=instant(case.opened),
@@ -42,11 +43,20 @@ def result_of(draft: Draft) -> Result:
     )
 
 
-def _output(sinks: dict[str, StepState]) -> Any:
+def _output(sinks: dict[str, StepState], outputs: dict[str, Any]) -> Any:
     if len(sinks) == 1:
-        return next(iter(sinks.values())).output
-    found = {name: state.output for name, state in sinks.items() if state.status == "done"}
+        return next(iter(outputs.values()))
+    found = {name: outputs[name] for name, state in sinks.items() if state.status == "done"}
     return found or None
+
+
+def _undo_report(state: StepState) -> UndoReport:
+    return UndoReport.trusted(
+        status=state.status,
+        attempts=state.attempt,
+        agent=state.agent,
+        error=f"{state.error.kind}: {state.error.message}" if state.error else None,
+    )
 
 
 def _report(state: StepState) -> StepReport:
@@ -61,5 +71,7 @@ def _report(state: StepState) -> StepReport:
         confidence=state.confidence,
         usage=state.usage or NOTHING,
         ms=ms,
+        items=state.items.total if state.items else 0,
+        items_failed=state.items.failed if state.items else 0,
         error=f"{state.error.kind}: {state.error.message}" if state.error else None,
     )

@@ -13,8 +13,17 @@ A send is an *attempt*; its number only grows. What comes back moves the step:
   an optional step is skipped, or the task becomes a dead letter and the step's `on_dead_letter`
   decides: the case is escalated, fails, or is parked until somebody replays the letter.
 
+Instead of a task a step may wait for a correlated event (`listening`), ask a person (`asking`;
+also the review of an output), run once for each item of a list (`mapping`: the items are steps
+of their own, held as parts of the case), or be handed on by its agent (`delegated`: the new steps
+stand beside it, and it ends with their output). A `loop` sends the same step `again`. A step whose
+condition does not hold is skipped, which degrades nothing; so is a branch that lost a race.
+
 A case that closes publishes exactly one result; what still runs is `abandoned`, and its late
-outcomes are counted and change nothing. A replay puts a dead step back to work; a closed case
+outcomes are counted and change nothing. Before it ends as failed, expired or cancelled, what has
+finished and can be undone is undone, newest first (`undoing`); a step that was on its way then and
+turns out to be done is done `late`, and undone too. While nothing works and something
+listens or asks, a case is `waiting`. A replay puts a dead step back to work; a closed case
 opens again for it and publishes a result that amends the first.
 
 An event that the table does not list for a state is a bug of ours and raises `KeyError`.
@@ -29,19 +38,59 @@ from typing import Any, Literal
 from schemas.case import CaseStatus, StepStatus
 
 StepEvent = Literal[
-    "send", "done", "retry", "defer", "fallback", "skip", "fail", "park", "abandon", "reopen"
+    "send",
+    "map",
+    "listen",
+    "ask",
+    "done",
+    "late",
+    "again",
+    "retry",
+    "defer",
+    "fallback",
+    "escalate",
+    "delegate",
+    "skip",
+    "fail",
+    "park",
+    "abandon",
+    "reopen",
 ]
 CaseEvent = Literal[
-    "complete", "degrade", "escalate", "fail", "expire", "cancel", "park", "resume", "reopen"
+    "complete",
+    "degrade",
+    "escalate",
+    "fail",
+    "expire",
+    "cancel",
+    "park",
+    "wait",
+    "resume",
+    "undo",
+    "reopen",
 ]
 
 STEP: Mapping[StepStatus, Mapping[StepEvent, StepStatus]] = {
-    "waiting": {"send": "sent", "abandon": "abandoned"},
+    "waiting": {
+        "send": "sent",
+        "map": "mapping",
+        "listen": "listening",
+        "ask": "asking",
+        "done": "done",
+        "skip": "skipped",
+        "fail": "failed",
+        "park": "parked",
+        "abandon": "abandoned",
+    },
     "sent": {
         "done": "done",
+        "again": "sent",
+        "ask": "asking",
         "retry": "retrying",
         "defer": "retrying",
         "fallback": "sent",
+        "escalate": "sent",
+        "delegate": "delegated",
         "skip": "skipped",
         "fail": "failed",
         "park": "parked",
@@ -50,13 +99,61 @@ STEP: Mapping[StepStatus, Mapping[StepEvent, StepStatus]] = {
     "retrying": {
         "send": "sent",
         "done": "done",
+        "again": "sent",
+        "ask": "asking",
+        "fallback": "sent",
+        "escalate": "sent",
+        "skip": "skipped",
+        "fail": "failed",
+        "park": "parked",
         "abandon": "abandoned",
     },
-    "parked": {"done": "done", "send": "sent", "abandon": "abandoned"},
-    "failed": {"send": "sent"},
-    "abandoned": {"send": "sent", "reopen": "waiting"},
-    "skipped": {},
-    "done": {},
+    "mapping": {
+        "done": "done",
+        "skip": "skipped",
+        "fail": "failed",
+        "park": "parked",
+        "abandon": "abandoned",
+    },
+    "delegated": {
+        "done": "done",
+        "ask": "asking",
+        "fallback": "sent",
+        "escalate": "sent",
+        "skip": "skipped",
+        "fail": "failed",
+        "park": "parked",
+        "abandon": "abandoned",
+    },
+    "listening": {
+        "done": "done",
+        "skip": "skipped",
+        "fail": "failed",
+        "abandon": "abandoned",
+    },
+    "asking": {
+        "done": "done",
+        "skip": "skipped",
+        "fail": "failed",
+        "abandon": "abandoned",
+    },
+    "parked": {
+        "done": "done",
+        "again": "sent",
+        "ask": "asking",
+        "send": "sent",
+        "map": "mapping",
+        "fallback": "sent",
+        "escalate": "sent",
+        "skip": "skipped",
+        "fail": "failed",
+        "park": "parked",
+        "abandon": "abandoned",
+    },
+    "failed": {"send": "sent", "map": "mapping", "reopen": "waiting"},
+    "abandoned": {"late": "done", "send": "sent", "reopen": "waiting"},
+    "skipped": {"reopen": "waiting"},
+    "done": {"reopen": "waiting"},
 }
 
 CASE: Mapping[CaseStatus, Mapping[CaseEvent, CaseStatus]] = {
@@ -68,6 +165,19 @@ CASE: Mapping[CaseStatus, Mapping[CaseEvent, CaseStatus]] = {
         "expire": "expired",
         "cancel": "cancelled",
         "park": "parked",
+        "wait": "waiting",
+        "undo": "undoing",
+    },
+    "waiting": {
+        "resume": "open",
+        "complete": "completed",
+        "degrade": "degraded",
+        "escalate": "escalated",
+        "fail": "failed",
+        "expire": "expired",
+        "cancel": "cancelled",
+        "park": "parked",
+        "undo": "undoing",
     },
     "parked": {
         "resume": "open",
@@ -76,8 +186,9 @@ CASE: Mapping[CaseStatus, Mapping[CaseEvent, CaseStatus]] = {
         "expire": "expired",
         "cancel": "cancelled",
         "park": "parked",
+        "undo": "undoing",
     },
-    "waiting": {"resume": "open", "expire": "expired", "cancel": "cancelled"},
+    "undoing": {"fail": "failed", "expire": "expired", "cancel": "cancelled"},
     "completed": {"reopen": "open"},
     "degraded": {"reopen": "open"},
     "escalated": {"reopen": "open"},
@@ -88,6 +199,9 @@ CASE: Mapping[CaseStatus, Mapping[CaseEvent, CaseStatus]] = {
 
 ENDED: frozenset[StepStatus] = frozenset(("done", "skipped", "failed", "abandoned"))
 """A step in one of these takes no more outcomes."""
+
+PASSIVE: frozenset[StepStatus] = frozenset(("listening", "asking"))
+"""Nobody works on it: the world outside must speak first."""
 
 ENDED_WELL: frozenset[StepStatus] = frozenset(("done", "skipped"))
 """Steps that read it may start."""

@@ -28,9 +28,12 @@ class Plan:
     """Who has a step in its `after`; a step that nobody reads has no entry."""
     sinks: tuple[str, ...]
     """The steps that no other step reads: their output is the result's."""
-    waits: frozenset[str]
-    """The event types (and signals) that its steps wait for."""
+    waits: tuple[str, ...]
+    """The event types (and signals) that its steps wait for, sorted."""
     agents: Mapping[str, AgentSpec]
+    """All that are known: agents may ask for each other."""
+    races: bool
+    """Whether some step starts before all that it reads has ended."""
 
     @property
     def name(self) -> str:
@@ -55,15 +58,15 @@ def compile_workflow(spec: WorkflowSpec, agents: Mapping[str, AgentSpec]) -> Pla
         raise DeclarationError(f"workflow {spec.name!r}: " + "; ".join(told))
     steps = {step.name: step for step in spec.steps}
     readers = readers_of(spec.steps)
-    used = {agent for step in spec.steps for agent in agents_of(step)}
     return Plan(
         spec=spec if spec.version else spec.model_copy(update={"version": digest(spec)}),
         steps=steps,
         order=tuple(order_of(spec.steps)),
         readers=readers,
         sinks=tuple(name for name in steps if name not in readers),
-        waits=frozenset(step.wait.event for step in spec.steps if step.wait is not None),
-        agents={name: agents[name] for name in sorted(used)},
+        waits=tuple(sorted({step.wait.event for step in spec.steps if step.wait is not None})),
+        agents=dict(agents),
+        races=any(step.join == "any" for step in spec.steps),
     )
 
 

@@ -56,6 +56,8 @@ class Items(Message):
     done: int = 0
     failed: int = 0
     """Items that were given up, and whose output is null."""
+    bytes: int = 0
+    """What their outputs hold."""
 
 
 class Question(Message):

@@ -32,6 +32,9 @@ class StepReport(Message):
     usage: Usage = NOTHING
     ms: int = 0
     """Wall time from the first send to the end, in milliseconds."""
+    items: int = 0
+    """Of a `map`: how many items the list had, and how many of them were given up."""
+    items_failed: int = 0
     error: str | None = None
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from coordinator.case import Applied, Tick, apply
+from coordinator.effects import Keep, SendTask, Work
+from coordinator.keys import UNDO, step_of
 from coordinator.workflow import Plan, compile_workflow
 from schemas.agent import AgentSpec
 from schemas.base import instant
-from schemas.case import Case
+from schemas.case import Case, StepState
 from schemas.commands import Command, Opened
 from schemas.event import Event
 from schemas.outcome import Failure, Outcome, OutcomeStatus
@@ -73,21 +75,25 @@ def outcome(case: Case, step: str, status: OutcomeStatus = "done", **fields: Any
 
 
 class Machine:
-    """One case, driven command by command; keeps every effect."""
+    """One case, driven command by command; keeps every effect, and the items of its maps."""
 
-    def __init__(self, plan: Plan | None = None, now: float = START) -> None:
+    def __init__(
+        self, plan: Plan | None = None, now: float = START, business: Event | None = None
+    ) -> None:
         self.plan = plan or diamond()
         self.now = now
         self.effects: list[Any] = []
+        self.parts: dict[str, StepState] = {}
         self.case: Case
-        self.do(opened(self.plan))
+        self.do(opened(self.plan, business))
 
     def do(self, command: Command | Tick) -> list[Any]:
         """Apply a command; returns its effects."""
         case: Case | None = getattr(self, "case", None)
-        after: Applied = apply(case, command, self.now, self.plan)
+        after: Applied = apply(case, command, self.now, self.plan, self.parts.get)
         assert after[0] is not None
         self.case = after[0]
+        self.parts |= {e.key: e.state for e in after[1] if isinstance(e, Keep)}
         self.effects += after[1]
         return after[1]
 
@@ -95,7 +101,31 @@ class Machine:
         """The current attempt of a step ends."""
         return self.do(outcome(self.case, step, status, **fields))
 
+    def state(self, key: str) -> StepState:
+        """A step, an item of a map (`check:1`) or an undoing (`charge~undo`)."""
+        if key.endswith(UNDO):
+            return self.case.undos[key.removesuffix(UNDO)]
+        return self.case.steps.get(key) or self.parts[key]
+
+    def ends(self, key: str, status: OutcomeStatus = "done", **fields: Any) -> list[Any]:
+        """The current attempt of what a key names ends."""
+        state = self.state(key)
+        task_id = task_id_of(self.case.case_id, key, state.replay, state.iteration)
+        given = {"task_id": task_id, "agent": state.agent, "attempt": max(1, state.attempt)}
+        return self.do(outcome(self.case, step_of(key), status, **(given | fields)))
+
     def at(self, now: float) -> list[Any]:
         """Time passes and a timer fires."""
         self.now = now
         return self.do(Tick())
+
+
+def work_of(machine: Machine, key: str) -> Work:
+    """The last work that was sent under a key."""
+    sent = [e.work for e in machine.effects if isinstance(e, SendTask) and e.work.key == key]
+    return sent[-1]
+
+
+def sent(effects: list[Any]) -> list[str]:
+    """The keys of the tasks among these effects."""
+    return [effect.work.key for effect in effects if isinstance(effect, SendTask)]

@@ -15,7 +15,7 @@ from tests.unit.machine import AGENTS, START, Machine, diamond, event, opened
 
 
 def sent(effects: list[object]) -> list[str]:
-    return [effect.step for effect in effects if isinstance(effect, SendTask)]
+    return [effect.work.key for effect in effects if isinstance(effect, SendTask)]
 
 
 def results(machine: Machine) -> list[Result]:

@@ -143,7 +143,7 @@ def test_i10_sends_are_bounded(script: list[tuple[Any, ...]], policy: str) -> No
     deferrals = sum(1 for said in script if said[0] == "outcome" and said[2] == "deferred")
     replays = sum(1 for said in script if said[0] == "replay")
     for step in STEPS:
-        sends = sum(1 for e in machine.effects if isinstance(e, SendTask) and e.step == step)
+        sends = sum(1 for e in machine.effects if isinstance(e, SendTask) and e.work.key == step)
         agents = 2 if machine.plan.steps[step].fallback else 1
         assert sends <= (ATTEMPTS_MAX * agents + deferrals) * (1 + replays) + replays
     assert machine.case.steps["triage"].burnt < ATTEMPTS_MAX

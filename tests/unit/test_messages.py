@@ -11,12 +11,14 @@ from schemas.event import case_id_of
 from schemas.result import Result
 from schemas.task import Task, task_id_of
 from schemas.usage import NOTHING, Usage
-from tests.unit.machine import START, Machine, event
+from tests.unit.machine import START, Machine, event, work_of
 
 
 def test_a_trusted_task_is_what_validation_would_have_made() -> None:
     machine = Machine()
-    made = Writer(Topics("cw")).build_task(machine.case, machine.plan, "triage", 3)
+    made = Writer(Topics("cw")).build_task(
+        machine.case, machine.plan, work_of(machine, "triage"), 3
+    )
 
     assert Task.from_json(made.to_json()) == made
 

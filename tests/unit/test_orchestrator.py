@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -277,16 +278,12 @@ def test_a_case_whose_workflow_gained_a_step_ends() -> None:
 def test_the_timer_of_a_case_whose_workflow_is_gone_is_kept() -> None:
     desk = Desk()
     desk.tell(opened(desk.plan))
-    desk.plan = diamond().__class__(**{**_fields(desk.plan), "spec": _renamed(desk.plan)})
+    desk.plan = replace(desk.plan, spec=_renamed(desk.plan))
     desk.it = desk.restarted()
     desk.now = START + 601
     desk.turn()
 
     assert sum(len(state.timers) for state in desk.it.states.values()) == 1
-
-
-def _fields(plan: Plan) -> dict[str, Any]:
-    return {name: getattr(plan, name) for name in ("spec", "steps", "order", "sinks", "agents")}
 
 
 def _renamed(plan: Plan) -> WorkflowSpec:

@@ -1,0 +1,202 @@
+"""How a step ends: done, tried again, handed on, or given up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, assert_never
+
+from coordinator import delegation, mapping, undo, waits
+from coordinator.backoff import delay_s
+from coordinator.draft import Draft
+from coordinator.effects import Bury, Work
+from coordinator.expressions import ExpressionError, is_true
+from coordinator.keys import UNDO, step_of
+from schemas.case import StepState
+from schemas.outcome import Failure, Outcome
+from schemas.task import task_id_of
+from schemas.workflow import StepSpec
+
+UNDECODABLE = "undecodable"
+"""Failure kind of a task that the worker could not read, and put to the dead letters itself."""
+
+
+def end_attempt(draft: Draft, key: str, state: StepState, outcome: Outcome) -> None:
+    """An outcome that counts: the attempt of this step has ended."""
+    error = outcome.error or Failure(kind=outcome.status)
+    match outcome.status:
+        case "done":
+            _complete(draft, key, state, outcome)
+        case "retry":
+            _retry(draft, key, state, error, outcome)
+        case "deferred":
+            after_s = error.retry_after_s
+            wait_s = after_s if after_s is not None else draft.spec(key).backoff_s
+            draft.move(key, "defer", due=draft.now + wait_s, deadline=None, error=error)
+        case "escalate":
+            draft.spend(outcome.usage)
+            _escalate(draft, key, error, outcome)
+        case "delegate":
+            wrong = delegation.problem(draft, key, outcome.delegates)
+            if wrong is None:
+                draft.spend(outcome.usage)
+                delegation.begin(draft, key, outcome.delegates)
+            else:
+                give_up(draft, key, Failure(kind="bad_delegation", message=wrong), outcome)
+        case "failed" | "halted":
+            give_up(draft, key, error, outcome)
+        case _:
+            assert_never(outcome.status)
+
+
+def _complete(draft: Draft, key: str, state: StepState, outcome: Outcome) -> None:
+    step = draft.spec(key)
+    draft.spend(outcome.usage)
+    if state.status == "delegated":
+        delegation.forget(draft, key)  # another attempt of it was done after all
+    fields = {
+        "agent": outcome.agent,
+        "output": outcome.output,
+        "confidence": outcome.confidence,
+        "agent_version": outcome.agent_version,
+        "usage": outcome.usage,
+        "degraded": step.fallback is not None and outcome.agent == step.fallback,
+        "error": None,
+    }
+    if step.loop is None:
+        conclude(draft, key, fields)
+        return
+    try:
+        _loop(draft, step, state, fields)
+    except ExpressionError as error:
+        draft.break_off(key, Failure(kind="bad_expression", message=str(error)))
+
+
+def _loop(draft: Draft, step: StepSpec, state: StepState, fields: dict[str, Any]) -> None:
+    """Go round again until the condition holds. Raises `ExpressionError`."""
+    assert step.loop is not None
+    iteration, limit = state.iteration + 1, step.loop.iterations_max
+    until = draft.evaluate(step.loop.until, output=fields["output"], iteration=iteration)
+    if is_true(until):
+        conclude(draft, step.name, fields)
+    elif iteration < limit:
+        draft.replace(step.name, output=fields["output"])
+        fresh = {"iteration": iteration, "burnt": 0, "due": None, "error": None}
+        draft.send(step.name, "again", agent=step.agent, **fresh)
+    elif step.loop.exhausted == "accept":
+        error = Failure(kind="iterations", message=f"still not as wanted after {limit}")
+        conclude(draft, step.name, {**fields, "degraded": True, "error": error})
+    else:
+        error = Failure(kind="iterations", message=f"not as wanted after {limit} iterations")
+        give_up(draft, step.name, error, None)
+
+
+def conclude(draft: Draft, key: str, fields: Mapping[str, Any]) -> None:
+    """A step has an output: take it, or ask somebody higher because nobody is sure of it."""
+    step, confidence = draft.spec(key), fields["confidence"]
+    floor = max(step.escalate_below or 0.0, step.review_below or 0.0)
+    if confidence >= floor:
+        draft.finish_step(key, **fields)
+        return
+    text = f"{key}: confidence {confidence:.2f} is below {floor:.2f}"
+    if _may_ask_higher(draft, key, step):
+        _ask_higher(draft, key, step, Failure(kind="low_confidence", message=text))
+    elif confidence >= (step.escalate_below or 0.0) and key in draft.steps:
+        waits.begin_review(draft, step, fields, text)
+    else:
+        ended = {"due": None, "deadline": None, "ended": draft.now}
+        draft.move(key, "done", **ended, **fields)
+        draft.close("escalate", text)
+
+
+def _retry(draft: Draft, key: str, state: StepState, error: Failure, outcome: Outcome) -> None:
+    step, burnt = draft.spec(key), state.burnt + 1
+    if burnt >= step.attempts_max:
+        give_up(draft, key, error, outcome)
+        return
+    wait_s = delay_s(outcome.task_id, state.attempt, step.backoff_s, step.backoff_s_max)
+    due = draft.now + max(wait_s, error.retry_after_s or 0.0)
+    draft.move(key, "retry", burnt=burnt, due=due, deadline=None, error=error)
+    draft.spend(outcome.usage)
+
+
+def _escalate(draft: Draft, key: str, error: Failure, outcome: Outcome) -> None:
+    """The agent says that this is beyond it: a higher agent, then people."""
+    if key.endswith(UNDO):
+        undo.failed(draft, key, error)
+        return
+    asked = draft.delegated.get(key)
+    if asked is not None:
+        delegation.forget(draft, asked.parent)
+        _escalate(draft, asked.parent, error, outcome)
+        return
+    step = draft.spec(key)
+    if _may_ask_higher(draft, key, step):
+        _ask_higher(draft, key, step, error)
+        return
+    name = step_of(key)
+    draft.move(name, "abandon", error=error, ended=draft.now, due=None, deadline=None)
+    if name == key:
+        draft.replace(name, usage=outcome.usage)
+    draft.close("escalate", f"{key}: {error.message or error.kind}")
+
+
+def _may_ask_higher(draft: Draft, key: str, step: StepSpec) -> bool:
+    return step.escalate_to is not None and not draft.at(key).escalated
+
+
+def _ask_higher(draft: Draft, key: str, step: StepSpec, error: Failure) -> None:
+    delegation.forget(draft, key)
+    fresh = {"burnt": 0, "due": None, "error": error}
+    draft.send(key, "escalate", agent=step.escalate_to, escalated=True, **fresh)
+
+
+def give_up(draft: Draft, key: str, error: Failure, outcome: Outcome | None) -> None:
+    """No further attempt helps: fallback, else skip, else a dead letter and what it entails."""
+    if outcome is not None:
+        draft.spend(outcome.usage)
+    if key.endswith(UNDO):
+        undo.failed(draft, key, error)
+        return
+    asked = draft.delegated.get(key)
+    if asked is not None:
+        why = Failure(kind=error.kind, message=f"{key}: {error.message}")
+        give_up(draft, asked.parent, why, None)
+        return
+    delegation.forget(draft, key)
+    name, state, step = step_of(key), draft.at(key), draft.spec(key)
+    if step.fallback is not None and state.agent != step.fallback:
+        draft.send(key, "fallback", agent=step.fallback, burnt=0, due=None, error=error)
+    elif key != name and step.map is not None and step.map.on_failure == "skip":
+        draft.skip_step(key, error=error, degraded=True)
+    elif step.optional:
+        draft.skip_step(name, error=error, degraded=True)
+    else:
+        _bury(draft, key, error, outcome)
+
+
+def _bury(draft: Draft, key: str, error: Failure, outcome: Outcome | None) -> None:
+    name, state, step = step_of(key), draft.at(key), draft.spec(key)
+    try:
+        work = draft.work(key)
+    except ExpressionError:  # what it would read is gone: the worker's own bytes have it
+        work = Work(key, state)
+    if error.kind != UNDECODABLE:  # that letter the worker has written already
+        draft.effects.append(Bury(work, error, outcome))
+    task_id = task_id_of(draft.case.case_id, key, state.replay, state.iteration)
+    draft.dead_letters = (*draft.dead_letters, task_id)
+    if key != name:
+        draft.move(key, "fail", error=error, due=None, deadline=None, ended=draft.now)
+        mapping.lose(draft, key)
+    text = f"{key}: {error.kind}: {error.message}".rstrip(": ")
+    match step.on_dead_letter:
+        case "park":
+            draft.move(name, "park", error=error, due=None, deadline=None)
+            draft.shift("park", text)
+        case "fail":
+            draft.move(name, "fail", error=error, due=None, deadline=None, ended=draft.now)
+            draft.close("fail", text)
+        case "escalate":
+            draft.move(name, "fail", error=error, due=None, deadline=None, ended=draft.now)
+            draft.close("escalate", text)
+        case _:
+            assert_never(step.on_dead_letter)
