@@ -51,8 +51,8 @@ test-browser: ## The console in a browser
 bench: $(TEST) ## Throughput and latency beside a bare loop in the same run
 	$(BIN)/python -m benchmarks.compare $(ARGS)
 
-chaos: ## Kill, pause and partition processes under load
-	$(not-yet)
+chaos: $(TEST) ## Kill, pause and partition processes under load (--list, --only NAME)
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 eval: ## Accuracy on labelled data
 	$(not-yet)

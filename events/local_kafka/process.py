@@ -105,15 +105,21 @@ def java_environment() -> dict[str, str]:
     return {**os.environ, "LC_ALL": "C.UTF-8"}
 
 
-def wait_until_ready(process: Process, port: int, cluster_id: str, timeout_s: float) -> None:
-    """Block until the broker answers a metadata request with its own cluster's id.
+def wait_until_ready(
+    process: Process,
+    port: int,
+    cluster_id: str,
+    timeout_s: float,
+    nodes: frozenset[int] = frozenset(),
+) -> None:
+    """Block until the broker answers a metadata request with its own cluster's id and these nodes.
 
     Raises:
         PortTakenError: it ended because somebody else listens on its port.
         LocalKafkaError: it ended for another reason, or did not answer in time.
     """
     deadline = time.monotonic() + timeout_s
-    while not (accepts(port) and _answers(port, cluster_id)):
+    while not (accepts(port) and _answers(port, cluster_id, nodes)):
         if not process.alive:
             raise _ended(process)
         if time.monotonic() > deadline:
@@ -125,13 +131,14 @@ def wait_until_ready(process: Process, port: int, cluster_id: str, timeout_s: fl
         time.sleep(0.02)
 
 
-def _answers(port: int, cluster_id: str) -> bool:
+def _answers(port: int, cluster_id: str, nodes: frozenset[int]) -> bool:
     client = AdminClient({"bootstrap.servers": f"{HOST}:{port}", "log_level": 0})
     try:
         metadata = client.list_topics(timeout=1)
     except KafkaException:
         return False
-    return bool(metadata.brokers) and metadata.cluster_id == cluster_id
+    alive = metadata.brokers.keys()
+    return bool(alive) and nodes <= alive and metadata.cluster_id == cluster_id
 
 
 def _ended(process: Process) -> LocalKafkaError:

@@ -38,25 +38,36 @@ def last_port(folder: Path) -> int | None:
         return None
 
 
-def format_once(runtime: Runtime, folder: Path) -> str:
+def new_cluster_id() -> str:
+    """A random one, as Kafka writes it."""
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+
+
+def format_once(
+    runtime: Runtime,
+    folder: Path,
+    *,
+    cluster_id: str = "",
+    overrides: Mapping[str, str] | None = None,
+) -> str:
     """Format the storage of a configured folder unless it holds one; return the cluster's id.
 
     Formatted aside and moved as a whole: a start that is killed here leaves nothing half done.
+    The nodes of one cluster are given its id, and the overrides that say which node each is.
     """
     log = folder / "log"
     if not log.exists():
         aside = folder / "format.tmp"
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
-        configure(aside, 1, 2, {})  # ports that nobody will use
-        _format(runtime, aside)
+        configure(aside, 1, 2, overrides or {})  # ports that nobody will use
+        _format(runtime, aside, cluster_id or new_cluster_id())
         (aside / "log").rename(log)
         shutil.rmtree(aside)
     return _cluster_id(log / "meta.properties")
 
 
-def _format(runtime: Runtime, folder: Path) -> None:
-    cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+def _format(runtime: Runtime, folder: Path, cluster_id: str) -> None:
     arguments = ("format", f"--cluster-id={cluster_id}", "--config", PROPERTIES)
     done = subprocess.run(
         runtime.command("kafka.tools.StorageTool", *arguments, jvm_options=runtime.replaying()),

@@ -1,0 +1,97 @@
+"""`make chaos`: real processes on a genuine Apache Kafka, under load, and everything is counted.
+
+usage: python -m tests.chaos [--only NAME]... [--cases N] [--kills N] [--rate N] [--json FILE]
+Exit code 1 when anything was lost, doubled, hung or out of order. Time limits are told, and count
+with `--timing`: on a busy machine they say nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from tests.chaos.report import lines_of
+from tests.chaos.run import Report, run_scenario
+from tests.chaos.scenarios import SCENARIOS, SMOKE, Scenario
+from tests.chaos.workload import WORKLOADS
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run it; returns the exit code."""
+    options = _options(arguments)
+    if options.list:
+        for scenario in SCENARIOS:
+            _say(f"{scenario.name:<14} {scenario.about}")
+        return 0
+    workload = WORKLOADS[options.app]()
+    reports: list[Report] = []
+    for scenario in _chosen(options):
+        _say(f"{scenario.name}: {scenario.about}")
+        report = run_scenario(
+            scenario,
+            workload,
+            seed=options.seed,
+            keep=options.keep,
+            told=lambda line: _say(f"  {line}"),
+        )
+        reports.append(report)
+        for line in lines_of([report]):
+            _say(line)
+    _say("")
+    for line in lines_of(reports):
+        _say(line)
+    if options.json is not None:
+        body = [report.as_json() for report in reports]
+        options.json.write_text(json.dumps(body, indent=1), encoding="utf-8")
+    late = any(report.late for report in reports) if options.timing else False
+    return 1 if late or not all(report.kept for report in reports) else 0
+
+
+def _chosen(options: argparse.Namespace) -> list[Scenario]:
+    found = (
+        [SMOKE]
+        if options.smoke
+        else [
+            scenario for scenario in SCENARIOS if not options.only or scenario.name in options.only
+        ]
+    )
+    changes = {
+        name: value
+        for name, value in (
+            ("cases", options.cases),
+            ("times", options.kills),
+            ("rate", options.rate),
+        )
+        if value is not None
+    }
+    return [replace(scenario, **changes) for scenario in found]
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    names = [scenario.name for scenario in SCENARIOS]
+    parser = argparse.ArgumentParser(prog="chaos", description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--only", action="append", choices=names, help="may be given again")
+    parser.add_argument("--list", action="store_true", help="what there is")
+    parser.add_argument("--smoke", action="store_true", help="a short one, as in `make test`")
+    parser.add_argument("--cases", type=int, help="instead of each scenario's own number")
+    parser.add_argument("--kills", type=int, help="faults instead of each scenario's own number")
+    parser.add_argument("--rate", type=float, help="cases a second")
+    parser.add_argument("--app", choices=sorted(WORKLOADS), default="noop")
+    parser.add_argument("--seed", type=int, default=11, help="of victims and pauses")
+    parser.add_argument("--timing", action="store_true", help="time limits count")
+    parser.add_argument("--json", type=Path, help="where to write the reports")
+    parser.add_argument("--keep", type=Path, help="a folder for data and logs, which then stay")
+    return parser.parse_args(arguments)
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

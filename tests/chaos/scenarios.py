@@ -1,0 +1,178 @@
+"""What is done, as a table: each line a system, what happens to it, and how long that may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tests.chaos.faults import (
+    Fault,
+    Freeze,
+    Gone,
+    Kill,
+    KillEarly,
+    KillNode,
+    Network,
+    Roll,
+    Scale,
+    Storm,
+    Twin,
+)
+from tests.chaos.world import Setup
+
+AS_USUAL = Setup()
+STALL_S_MAX = 2.0
+"""After a kill of a coordinator that comes back under its name."""
+TAKEOVER_S_MAX = 9.0
+"""With a coordinator gone for good: the session timeout of 6 s, and 3 s."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One line of the table.
+
+    Args:
+        name: For `--only`.
+        about: What a reader should know.
+        faults: Done one after another, round and round.
+        times: How many of them.
+        cases: Published over all of it, and more while faults are left.
+        rate: Cases a second.
+        setup: The system.
+        pause_s: Between faults: at least, at most.
+        limit_s: The whole of it, start and account included, is given up after that.
+    """
+
+    name: str
+    about: str
+    faults: tuple[Fault, ...]
+    times: int
+    cases: int
+    rate: float = 400.0
+    setup: Setup = AS_USUAL
+    pause_s: tuple[float, float] = (0.5, 1.5)
+    limit_s: float = 180.0
+
+
+SCENARIOS: tuple[Scenario, ...] = (
+    Scenario(
+        "kills",
+        "kill -9 of coordinators and workers, all the time; their supervisor starts them again",
+        (Kill("coordinator"), Kill("worker")),
+        times=104,
+        cases=100_000,
+        rate=500.0,
+        limit_s=600.0,
+    ),
+    Scenario(
+        "freezes",
+        "SIGSTOP and SIGCONT, for less and for more than the session timeout",
+        (
+            Freeze("coordinator", 2.0),
+            Freeze("worker", 2.0),
+            Freeze("coordinator", 9.0),
+            Freeze("worker", 9.0),
+        ),
+        times=6,
+        cases=5_000,
+        pause_s=(4.0, 6.0),
+    ),
+    Scenario(
+        "twins",
+        "a second coordinator is started under the same name by mistake",
+        (Twin(), Twin(stubborn=True)),
+        times=3,
+        cases=5_000,
+        pause_s=(3.0, 5.0),
+    ),
+    Scenario(
+        "early-kills",
+        "kill -9 of what was just started again: while it joins, while it restores",
+        (KillEarly("coordinator"), KillEarly("worker")),
+        times=8,
+        cases=5_000,
+        pause_s=(3.0, 4.0),
+    ),
+    Scenario(
+        "broker",
+        "the only broker is killed and comes back",
+        (KillNode(),),
+        times=4,
+        cases=5_000,
+        pause_s=(5.0, 7.0),
+    ),
+    Scenario(
+        "one-of-three",
+        "one of three brokers is killed and comes back; three copies, two must be in sync",
+        (KillNode(away_s=4.0),),
+        times=4,
+        cases=5_000,
+        rate=200.0,
+        setup=Setup(nodes=3),
+        pause_s=(2.0, 3.0),
+        limit_s=240.0,
+    ),
+    Scenario(
+        "network",
+        "the network of all processes pauses, resets, and is slow",
+        (
+            Network("pause", 2.0),
+            Network("cut"),
+            Network("delay", 5.0),
+            Network("pause", 12.0),
+        ),
+        times=8,
+        cases=5_000,
+        setup=Setup(behind=("coordinator", "worker")),
+        pause_s=(4.0, 6.0),
+    ),
+    Scenario(
+        "isolated",
+        "one coordinator and one worker lose the network; the others take over; they come back",
+        (Network("pause", 9.0), Network("cut"), Network("pause", 3.0)),
+        times=4,
+        cases=5_000,
+        setup=Setup(behind=("coordinator-0", "worker-0-0")),
+        pause_s=(5.0, 7.0),
+    ),
+    Scenario(
+        "storm",
+        "members join and leave at any moment, rolling restarts by SIGTERM, kills in between",
+        (Storm(), Roll("coordinator"), Kill("worker"), Roll("worker"), Kill("coordinator")),
+        times=10,
+        cases=10_000,
+        rate=300.0,
+        pause_s=(1.0, 3.0),
+        limit_s=240.0,
+    ),
+    Scenario(
+        "scale",
+        "two more coordinators for a while, and away again by SIGTERM",
+        (Scale(),),
+        times=1,
+        cases=5_000,
+        rate=300.0,
+        setup=Setup(coordinators=1),
+    ),
+    Scenario(
+        "gone",
+        "one of three coordinators is gone for good: the others finish its cases",
+        (Gone(),),
+        times=3,
+        cases=5_000,
+        rate=300.0,
+        setup=Setup(coordinators=3),
+        pause_s=(6.0, 7.0),
+    ),
+)
+
+SMOKE = Scenario(
+    "smoke",
+    "one kill of each kind and one freeze",
+    (Kill("coordinator"), Kill("worker"), Freeze("coordinator", 1.0)),
+    times=3,
+    cases=1_000,
+    rate=100.0,
+    setup=Setup(coordinators=1, workers=1),
+    pause_s=(0.5, 1.0),
+    limit_s=60.0,
+)
