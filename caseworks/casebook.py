@@ -14,8 +14,6 @@ from events.partitioner import partition_of
 from events.settings import Settings
 from schemas.case import CLOSED, Case, ClosedCase
 
-POSITION_KEY = b"\x00pos"
-
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -37,12 +35,17 @@ class Found:
 
 
 def read_state(message: Message) -> Case | ClosedCase | None:
-    """A record of `cases`; `None` for what is no case: a position, a tombstone."""
-    if message.key is None or message.key == POSITION_KEY or message.value is None:
+    """A record of `cases`; `None` for what is no case, and for a tombstone."""
+    if message.key is None or message.value is None or not _names_a_case(message.key):
         return None
     if b'"event"' in message.value:
         return Case.from_json(message.value)
     return ClosedCase.from_json(message.value)
+
+
+def _names_a_case(key: bytes) -> bool:
+    """Not a note of the partition, an entity of its own, nor a part of a case."""
+    return not key.startswith((b"\0", b"@")) and b"/" not in key
 
 
 def find(broker: Broker, settings: Settings, case_id: str) -> Found | None:
@@ -107,7 +110,7 @@ def open_cases(broker: Broker, settings: Settings) -> list[Case]:
 
 
 def _hold(held: dict[str, Case], message: Message) -> None:
-    if message.key is None or message.key == POSITION_KEY:
+    if message.key is None or not _names_a_case(message.key):
         return
     state = read_state(message)
     if isinstance(state, Case) and state.status not in CLOSED:

@@ -9,17 +9,14 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from caseworks.inbox import command_record, produce
 from caseworks.scan import dead_letter_topics, partition_counts, partitions_of, records
 from events.broker import Broker, LogReader, Message, Record, TopicPartition
 from events.dead_letters import original_headers, read_letter
-from events.envelope import record_of
-from events.errors import PayloadError, RetriableError, SetupError
-from events.partitioner import partition_of
+from events.errors import PayloadError, SetupError
 from events.settings import Settings
 from schemas.commands import Replay
 from schemas.dead_letter import PREFIX, DeadLetter
-
-FLUSH_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,16 +110,7 @@ def replay_record(dead: Dead, settings: Settings, partitions: int, now: float, b
         command = Replay(
             case_id=letter.case_id, task_id=letter.task_id, command_id=dead.place, by=by
         )
-        return record_of(
-            command,
-            Replay.ce_type,
-            topic=topics.inbox,
-            key=command.case_id,
-            ce_id=command.command_id,
-            source="caseworks/cli",
-            now=now,
-            partition=partition_of(command.case_id.encode(), partitions),
-        )
+        return command_record(command, settings, partitions, now, ce_id=dead.place)
     counted = (f"{PREFIX}replays", str(letter.replays + 1).encode())
     headers = (*original_headers(dead.message), counted)
     return Record(letter.topic, dead.message.key, dead.message.value, headers)
@@ -134,20 +122,10 @@ def replay(
     """Publish the replays and wait until Kafka has them. Raises `SetupError` if it has not."""
     inbox = len(partitions_of(partition_counts(broker), [settings.topics.inbox]))
     made = [replay_record(dead, settings, inbox, now, by) for dead in letters]
-    failed: list[Exception] = []
-    with closing(broker.producer()) as producer:
-        for record in made:
-            while True:
-                try:
-                    producer.produce(record, lambda error: failed.append(error) if error else None)
-                    break
-                except RetriableError:  # its queue is full
-                    producer.flush(0.1)
-        missing = producer.flush(FLUSH_TIMEOUT_S)
-    if failed or missing:
-        why = f": {failed[0]}" if failed else ""
+    failed = produce(broker, made)
+    if failed:
         raise SetupError(
-            f"{len(failed) + missing} of {len(made)} replays were not acknowledged{why}",
+            f"{len(failed)} of {len(made)} replays were not acknowledged: {failed[0]}",
             hint="replay them again: it has no second effect on tasks",
         )
     return made

@@ -31,15 +31,17 @@ class Timeline:
 
     case: Case | None = None
     seen: dict[str, StepState] = field(default_factory=dict)
+    """The steps, and their undoing as `<step>~undo`, as they stood last."""
 
     def changed(self, case: Case, at: float) -> list[Moment]:
         """What is new in this state; *at* is when it was written, seconds since the epoch."""
         told: list[Moment] = []
         if self.case is None:
             told.append(Moment(case.opened, "opened", detail=f"{case.workflow} {case.event.type}"))
-        for name, step in case.steps.items():
+        undos = {f"{name}~undo": step for name, step in case.undos.items()}
+        for name, step in {**case.steps, **undos}.items():
             before = self.seen.get(name)
-            if before is None or (before.status, before.attempt) != (step.status, step.attempt):
+            if before is None or _mark(before) != _mark(step):
                 told += _step_moments(name, step, at)
             self.seen[name] = step
         self.case = case
@@ -76,9 +78,41 @@ def _step_moments(name: str, step: StepState, at: float) -> list[Moment]:
             took = f"{ms:.0f} ms" if (ms := took_ms(step)) is not None else ""
             sure = f"confidence {step.confidence:.2f}" if step.confidence is not None else ""
             return [Moment(step.ended or at, "done", name, ", ".join(filter(None, (took, sure))))]
+        case "listening":
+            return [Moment(at, "listens", name, f"until {_when(step.deadline)}")]
+        case "asking":
+            return [Moment(at, "asks", name, f"a person, until {_when(step.deadline)}")]
+        case "mapping":
+            return [Moment(at, "maps", name, standing(step))]
+        case "delegated":
+            return [Moment(at, "delegates", name)]
         case _:
             why = step.error.message if step.error else ""
             return [Moment(step.ended or at, step.status, name, why)]
+
+
+def standing(step: StepState) -> str:
+    """How a step stands, for people: its status, and of a `map` how far it is."""
+    if step.status == "asking":
+        return "asks a person"
+    if step.items is None:
+        return step.status
+    items = step.items
+    failed = f", {items.failed} failed" if items.failed else ""
+    return f"{step.status}, {items.done} of {items.total} done{failed}"
+
+
+def _mark(step: StepState) -> tuple[object, ...]:
+    """What must differ for something to have happened; of a `map` every tenth of its items."""
+    items = step.items
+    tenth = items.done * 10 // max(1, items.total) if items else 0
+    return step.status, step.attempt, step.iteration, tenth
+
+
+def _when(epoch_s: float | None) -> str:
+    if epoch_s is None:
+        return "the case's deadline"
+    return f"{datetime.fromtimestamp(epoch_s, UTC):%Y-%m-%d %H:%M:%S}Z"
 
 
 def took_ms(step: StepState) -> float | None:

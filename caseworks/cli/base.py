@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -69,6 +70,16 @@ def app_of(target: str) -> App:
     from caseworks.loading import load_app
 
     return load_app(target)
+
+
+def json_of(text: str, place: str) -> Any:
+    """The JSON value that somebody typed. Raises `typer.BadParameter` naming the place."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise typer.BadParameter(
+            f'{place} is not JSON: {error}; quote it like \'{{"ticket_id": "1"}}\''
+        ) from None
 
 
 @contextmanager

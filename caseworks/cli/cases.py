@@ -1,13 +1,14 @@
-"""`case show` and `case list`: what happened in a case, and what is open."""
+"""`case show|list|cancel|signal`: what happened, what is open, and telling a case something."""
 
 from __future__ import annotations
 
+import getpass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from caseworks.cli.base import BootstrapOption, JsonOption, deps_of, settings_of
+from caseworks.cli.base import BootstrapOption, JsonOption, deps_of, json_of, settings_of
 from caseworks.cli.output import plain, say, write_json, write_table
 
 if TYPE_CHECKING:
@@ -16,13 +17,15 @@ if TYPE_CHECKING:
     from caseworks.casebook import Found
     from schemas.case import Case
 
-case = typer.Typer(help="What happened in a case, and what is open.", no_args_is_help=True)
+case = typer.Typer(help="Cases: show, list, cancel, signal.", no_args_is_help=True)
+
+CaseId = Annotated[str, typer.Argument(metavar="ID", help="As publish told it.")]
 
 
 @case.command()
 def show(
     context: typer.Context,
-    case_id: Annotated[str, typer.Argument(metavar="ID", help="As publish told it.")],
+    case_id: CaseId,
     bootstrap: BootstrapOption = "",
     as_json: JsonOption = False,
 ) -> None:
@@ -36,6 +39,8 @@ def show(
         return
     _head(found)
     write_table("", STEP_COLUMNS, _steps(found), right="2 3 4")
+    for asked in _questions(found):
+        say(f"a person decides: caseworks approvals decide {asked} approve|reject|correct")
     for each in found.results:
         say(f"{plain(each.type)} ({each.result.status}) {plain(each.result.reason or '')}".rstrip())
 
@@ -77,24 +82,72 @@ def list_(
     say(f"{len(found)} open" + (f", the oldest {limit} shown" if len(found) > limit else ""))
 
 
+@case.command()
+def cancel(
+    context: typer.Context,
+    case_id: CaseId,
+    reason: Annotated[str, typer.Option(help="Why, for its result.", show_default=False)] = "",
+    bootstrap: BootstrapOption = "",
+) -> None:
+    """Stop a case: what can be undone is undone, and it ends as cancelled."""
+    from caseworks.inbox import need_open, send
+    from schemas.commands import Cancel
+
+    settings, deps = settings_of(bootstrap), deps_of(context)
+    broker = deps.connect(settings)
+    need_open(broker, settings, case_id)
+    command = Cancel(case_id=case_id, reason=reason, by=getpass.getuser())
+    send(broker, settings, command, deps.clock())
+    say(f"case {case_id} was told to stop; caseworks case show {case_id}")
+
+
+@case.command()
+def signal(
+    context: typer.Context,
+    case_id: CaseId,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What its step waits for.")],
+    data: Annotated[str, typer.Argument(metavar="[JSON]", help="The step's output.")] = "null",
+    bootstrap: BootstrapOption = "",
+) -> None:
+    """Tell a case what one of its steps waits for, as the correlated event would."""
+    from uuid import uuid4
+
+    from caseworks.inbox import need_open, send
+    from schemas.commands import Signal
+
+    said = json_of(data, "the data")
+    settings, deps = settings_of(bootstrap), deps_of(context)
+    broker = deps.connect(settings)
+    need_open(broker, settings, case_id)
+    command = Signal(case_id=case_id, name=name, data=said, signal_id=str(uuid4()))
+    send(broker, settings, command, deps.clock())
+    say(f"case {case_id} was told {plain(name)}; caseworks case show {case_id}")
+
+
 STEP_COLUMNS = ("step", "status", "attempts", "ms", "confidence", "agent", "error")
 
 
 def _steps(found: Found) -> Iterator[tuple[object, ...]]:
     """Rows of `STEP_COLUMNS`, from the result when there is one, else from the state."""
-    from caseworks.timeline import took_ms
+    from caseworks.timeline import standing, took_ms
 
     if found.results:
-        for name, report in found.results[-1].result.steps.items():
+        result = found.results[-1].result
+        for name, report in result.steps.items():
             sure = "" if report.confidence is None else f"{report.confidence:.2f}"
             agent = report.agent
             yield name, report.status, report.attempts, report.ms, sure, agent, report.error
+        for name, undo in result.undone.items():
+            yield f"{name}~undo", undo.status, undo.attempts, "", "", undo.agent, undo.error
         return
-    for name, step in found.case.steps.items() if found.case else ():
+    steps = dict(found.case.steps) if found.case else {}
+    if found.case is not None:
+        steps |= {f"{name}~undo": step for name, step in found.case.undos.items()}
+    for name, step in steps.items():
         ms = "" if (took := took_ms(step)) is None else f"{took:.0f}"
         sure = "" if step.confidence is None else f"{step.confidence:.2f}"
         why = step.error.message if step.error else ""
-        yield name, step.status, step.attempt, ms, sure, step.agent, why
+        yield name, standing(step), step.attempt, ms, sure, step.agent, why
 
 
 def _head(found: Found) -> None:
@@ -110,15 +163,31 @@ def _head(found: Found) -> None:
         state = found.case
         say(f"{state.workflow} {state.workflow_version}, event {plain(state.event.id)}")
         say(f"opened {_when(state.opened)}, deadline {_when(state.deadline)}")
+        if state.reason:
+            say(plain(state.reason))
 
 
 def _when(epoch_s: float) -> str:
     return datetime.fromtimestamp(epoch_s, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
+def _questions(found: Found) -> list[str]:
+    """The ids of what people are asked now."""
+    steps = found.case.steps.values() if found.case and not found.results else ()
+    return [s.question.approval_id for s in steps if s.status == "asking" and s.question]
+
+
 def _waiting(state: Case) -> list[str]:
-    told = {"sent": "", "retrying": " (retrying)", "parked": " (parked)"}
-    return [name + told[s.status] for name, s in state.steps.items() if s.status in told]
+    """The steps that have begun and not ended, each with how it stands."""
+    from caseworks.timeline import standing
+
+    resting = ("waiting", "done", "skipped", "failed", "abandoned")
+    undos = {f"{name}~undo": step for name, step in state.undos.items()}
+    begun = {n: s for n, s in (state.steps | undos).items() if s.status not in resting}
+    return [
+        name if step.status == "sent" else f"{name} ({standing(step)})"
+        for name, step in begun.items()
+    ]
 
 
 def _open_as_json(state: Case) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from caseworks.cli.base import BootstrapOption, JsonOption, deps_of, settings_of
+from caseworks.cli.base import BootstrapOption, JsonOption, deps_of, json_of, settings_of
 
 if TYPE_CHECKING:
     from events.broker import Broker
@@ -49,7 +48,7 @@ def publish(
         events = list(_events_in(file, given))
     else:
         text = sys.stdin.read() if data == "-" else data
-        events = [_event({**given, "type": type, "data": _json(text, "the data")}, "the event")]
+        events = [_event({**given, "type": type, "data": json_of(text, "the data")}, "the event")]
     if wait and len(events) != 1:
         raise typer.BadParameter(f"--wait follows one event, not {len(events)}", context)
     broker = deps_of(context).connect(settings)
@@ -80,7 +79,7 @@ def _events_in(file: Path, given: dict[str, str]) -> Iterator[Event]:
     for number, line in enumerate(lines, 1):
         if line.strip():
             place = f"{file}:{number}"
-            yield _event({**given, **_fields(_json(line, place), place)}, place)
+            yield _event({**given, **_fields(json_of(line, place), place)}, place)
 
 
 def _fields(value: Any, place: str) -> dict[str, Any]:
@@ -106,15 +105,6 @@ def _event(fields: dict[str, Any], place: str) -> Event:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"]))
         raise typer.BadParameter(f"{place}: {name}: {first['msg']}") from None
-
-
-def _json(text: str, place: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise typer.BadParameter(
-            f'{place} is not JSON: {error}; quote it like \'{{"ticket_id": "1"}}\''
-        ) from None
 
 
 def _need_topics(broker: Broker, settings: Settings) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from caseworks.cli.approvals import approvals
 from caseworks.cli.cases import case
 from caseworks.cli.demo import demo
 from caseworks.cli.dlq import dlq
@@ -37,6 +38,7 @@ app.command(rich_help_panel=START)(init)
 app.command(rich_help_panel=START)(up)
 app.command(rich_help_panel=USE)(publish)
 app.command(rich_help_panel=USE)(results)
+app.add_typer(approvals, name="approvals", rich_help_panel=USE)
 app.add_typer(case, name="case", rich_help_panel=LOOK)
 app.add_typer(dlq, name="dlq", rich_help_panel=LOOK)
 app.command(rich_help_panel=LOOK)(lag)

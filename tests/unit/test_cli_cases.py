@@ -3,8 +3,18 @@ from __future__ import annotations
 import pytest
 
 from coordinator.case import apply
-from schemas.case import Case
-from tests.unit.command_line import NOW, CommandLine, result_record, state_record
+from events.broker import Record
+from events.partitioner import partition_of
+from schemas.case import Case, Items, Question, StepState
+from schemas.commands import Cancel, Signal
+from tests.unit.command_line import (
+    COUNTS,
+    NOW,
+    TOPICS,
+    CommandLine,
+    result_record,
+    state_record,
+)
 from tests.unit.machine import diamond, event, opened, outcome
 
 PLAN = diamond()
@@ -74,6 +84,80 @@ def test_open_cases_are_listed_the_oldest_first(command: CommandLine) -> None:
     assert [each["event"]["id"] for each in told] == ["old", "young"]
     assert told[0]["waiting_for"] == ["triage"]
     assert "2 open, the oldest 1 shown" in command("case", "list", "--limit", "1").out
+
+
+def test_what_stands_beside_the_cases_is_no_case(command: CommandLine) -> None:
+    (case,) = grown()
+    beside = [
+        Record(TOPICS.cases, key, b'{"event": 1, "closed": 2}', (), 0)
+        for key in (b"@6d1f", b"\0plan/ticket/1", f"{case.case_id}/check:1".encode())
+    ]
+    command.produce(state_record(case), *beside)
+    assert [each["case_id"] for each in command("case", "list", "--json").lines] == [case.case_id]
+    assert command("case", "show", case.case_id).code == 0
+
+
+def test_cancel_writes_a_command_for_the_case(command: CommandLine) -> None:
+    (case,) = grown()
+    command.produce(state_record(case))
+    ran = command("case", "cancel", case.case_id, "--reason", "customer left")
+    (message,) = command.records(TOPICS.inbox)
+
+    assert ran.code == 0
+    assert message.partition == partition_of(case.case_id.encode(), COUNTS.inbox)
+    assert message.key == case.case_id.encode()
+    cancel = Cancel.from_json(message.value)
+    assert (cancel.case_id, cancel.reason) == (case.case_id, "customer left")
+
+
+def test_each_signal_has_an_id_of_its_own(command: CommandLine) -> None:
+    (case,) = grown()
+    command.produce(state_record(case))
+    command("case", "signal", case.case_id, "ticket.replied", '{"body": "thanks"}')
+    command("case", "signal", case.case_id, "ticket.replied")
+    one, two = (Signal.from_json(message.value) for message in command.records(TOPICS.inbox))
+
+    assert (one.name, one.data) == ("ticket.replied", {"body": "thanks"})
+    assert two.data is None
+    assert one.signal_id != two.signal_id
+
+
+@pytest.mark.parametrize("args", [("cancel",), ("signal",)])
+def test_a_case_that_ended_or_never_was_is_told_nothing(
+    command: CommandLine, args: tuple[str, ...]
+) -> None:
+    states = grown("triage", "billing", "kb", "reply")
+    command.produce(*map(state_record, states), result_record(states[0].event))
+    more = ("ticket.replied",) if args == ("signal",) else ()
+    ran = command("case", *args, states[0].case_id, *more)
+
+    assert (ran.code, ran.err) == (1, f"error: case {states[0].case_id} has ended: completed\n")
+    assert "no case nobody is known" in command("case", *args, "nobody", *more).err
+    assert command.records(TOPICS.inbox) == []
+
+
+def test_a_case_that_waits_says_for_what(command: CommandLine) -> None:
+    (case,) = grown()
+    question = Question(approval_id=f"{case.case_id}:kb", action_hash="x")
+    steps = {
+        "triage": StepState(status="mapping", items=Items(total=40, done=12, failed=1)),
+        "billing": StepState(status="listening", deadline=NOW + 60),
+        "kb": StepState(status="asking", question=question),
+        "reply": StepState(),
+    }
+    waiting = case.evolve(status="waiting", reason="billing waits for a reply", steps=steps)
+    command.produce(state_record(waiting.evolve(undos={"reply": StepState(status="sent")})))
+    [told] = command("case", "list", "--json").lines
+
+    assert told["waiting_for"] == [
+        "triage (mapping, 12 of 40 done, 1 failed)",
+        "billing (listening)",
+        "kb (asks a person)",
+        "reply~undo",
+    ]
+    out = command("case", "show", case.case_id).out
+    assert "billing waits for a reply" in out
+    assert f"caseworks approvals decide {case.case_id}:kb" in out
 
 
 def test_without_topics_it_says_what_to_do() -> None:

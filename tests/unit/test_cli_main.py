@@ -32,7 +32,9 @@ def in_process(
 def test_help_lists_every_command() -> None:
     ran = CommandLine()("--help")
     assert ran.code == 0
-    commands = "demo init up publish results case dlq lag doctor coordinator worker kafka topics"
+    commands = (
+        "demo init up publish results approvals case dlq lag doctor coordinator worker kafka topics"
+    )
     for command in (*commands.split(), "schemas"):
         assert f" {command} " in ran.out
 
