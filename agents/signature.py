@@ -1,8 +1,9 @@
 """Reading an agent's contract from the signature of its function.
 
-The first parameter is the event's data, later names are steps (`T | None` where the step is
-optional), and one parameter may be a `Context`. The return annotation is the output. Everything
-that does not fit is a `DeclarationError` saying function, place and what to change.
+The first parameter is the event's data (or an item, or what another agent asks for), later names
+are steps (`T | None` where the step may be skipped), and one parameter may be a `Context`. The
+return annotation is the output. What does not fit is a `DeclarationError` saying function, place
+and what to change.
 """
 
 from __future__ import annotations
@@ -136,13 +137,20 @@ def _check_parameter(where: str, parameter: inspect.Parameter, hints: Mapping[st
 
 
 def _data_type(where: str, name: str, hint: Any) -> Any:
+    if hint is NoneType:
+        text = f"parameter {name!r}, the first, is None"
+        raise _wrong(where, text, "write the type of the event's data or of an item")
+    return hint
+
+
+def holds_data(hint: Any) -> bool:
+    """Whether the data of an event, a JSON object, fits a type."""
     plain = get_origin(hint) or hint
-    if isinstance(plain, type) and (
+    if plain in (Any, Union, UnionType):
+        return plain is Any or any(holds_data(member) for member in get_args(hint))
+    return isinstance(plain, type) and (
         issubclass(plain, (BaseModel, Mapping)) or is_dataclass(plain) or is_typeddict(plain)
-    ):
-        return hint
-    text = f"parameter {name!r}, the event's data, is {_shown(hint)}"
-    raise _wrong(where, text, "use a pydantic model or dict")
+    )
 
 
 def _step_input(where: str, name: str, hint: Any) -> StepInput:
@@ -157,7 +165,7 @@ def _output_type(where: str, hints: Mapping[str, Any]) -> Any:
     if "return" not in hints:
         raise _wrong(where, "it has no return annotation", "write `-> <the output's type>`")
     members = tuple(m for m in _members(hints["return"]) if m not in VERDICTS)
-    if not members or members == (NoneType,):
+    if not members:
         text = f"it returns {_shown(hints['return'])}, which is no output"
         raise _wrong(where, text, "write `-> <the output's type>`")
     return _union(members)

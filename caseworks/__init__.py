@@ -12,18 +12,23 @@ if TYPE_CHECKING:
     from agents.context import Context
     from agents.mind.errors import ModelError
     from agents.outcomes import Escalate
-    from caseworks.app import App, Step
+    from caseworks.app import App
     from caseworks.client import new_event, publish, subscribe
+    from caseworks.nodes import Approval, Loop, Map, Step, Wait
     from events.errors import PermanentError, TransientError
 
 __all__ = [
     "App",
+    "Approval",
     "Context",
     "Escalate",
+    "Loop",
+    "Map",
     "ModelError",
     "PermanentError",
     "Step",
     "TransientError",
+    "Wait",
     "new_event",
     "publish",
     "subscribe",
@@ -31,12 +36,16 @@ __all__ = [
 
 _HOMES = {
     "App": "caseworks.app",
+    "Approval": "caseworks.nodes",
     "Context": "agents.context",
     "Escalate": "agents.outcomes",
+    "Loop": "caseworks.nodes",
+    "Map": "caseworks.nodes",
     "ModelError": "agents.mind.errors",
     "PermanentError": "events.errors",
-    "Step": "caseworks.app",
+    "Step": "caseworks.nodes",
     "TransientError": "events.errors",
+    "Wait": "caseworks.nodes",
     "new_event": "caseworks.client",
     "publish": "caseworks.client",
     "subscribe": "caseworks.client",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -11,42 +10,15 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from agents.agent import Agent
+from caseworks.nodes import Function, Node, Wait, node_of, spec_of, wrong_value
+from caseworks.signatures import check_signatures, shown
 from coordinator.workflow import Plan, compile_all
 from events.errors import DeclarationError
 from schemas.result import ResultStatus
 from schemas.usage import NO_LIMIT, Budget
-from schemas.workflow import OnDeadLetter, StepSpec, WorkflowSpec
+from schemas.workflow import WorkflowSpec
 
-Function = Callable[..., Any]
 F = TypeVar("F", bound=Function)
-
-
-@dataclass(frozen=True)
-class Step:
-    """A node of a workflow: the function of an agent, and what happens around it.
-
-    Args:
-        function: An agent of the app; its name is the step's.
-        optional: The case goes on (as `degraded`) when it fails for good.
-        fallback: The agent to ask when this one failed for good.
-        timeout_s: Run time of one attempt; default: the agent's.
-        deadline_s: Backstop from send to outcome, queueing included; default: the case's.
-        attempts_max: Attempts before the step is given up.
-        escalate_below: A lower confidence closes the case as `escalated`.
-        review_below: A lower confidence asks a person; without approvals it escalates.
-        on_dead_letter: What a dead task does to its case.
-    """
-
-    function: Function
-    optional: bool = False
-    fallback: Function | None = None
-    timeout_s: float | None = None
-    deadline_s: float | None = None
-    attempts_max: int = 3
-    backoff_s: float = 1.0
-    escalate_below: float | None = None
-    review_below: float | None = None
-    on_dead_letter: OnDeadLetter = "escalate"
 
 
 class App:
@@ -70,6 +42,8 @@ class App:
         self._by_function: dict[Function, Agent] = {}
         self._workflows: list[WorkflowSpec] = []
         self._data_types: dict[str, TypeAdapter[Any]] = {}
+        self._opening: set[str] = set()
+        self._awaited: dict[str, Any] = {}
 
     def agent(  # noqa: PLR0913 - each is a limit with a default
         self,
@@ -108,66 +82,69 @@ class App:
 
         return declare
 
-    def workflow(
+    def workflow(  # noqa: PLR0913 - each is a limit or a name with a default
         self,
         name: str,
         *,
         on: Mapping[str, Any],
-        steps: Iterable[Step | Function],
+        steps: Iterable[Node | Function],
         results: Mapping[ResultStatus, str] = MappingProxyType({}),
         deadline_s: float = 86_400.0,
+        undo_deadline_s: float = 3_600.0,
+        version: str | None = None,
     ) -> None:
         """Declare what happens on these event types; *on* names the schema of their data.
 
-        Raises `DeclarationError`; the graph as a whole is checked when the app starts.
+        *version* defaults to a digest of the declaration: then every change is a new version, and
+        open cases stay on theirs. Raises `DeclarationError`; the graph as a whole is checked when
+        the app starts.
         """
+        nodes = [node_of(given) for given in steps]
+        specs = tuple(spec_of(node, name, self._agent_of) for node in nodes)
+        awaited: dict[str, Any] = {}
+        for node in nodes:
+            if isinstance(node, Wait) and node.data is not None:
+                _agree(name, awaited, node.event, node.data)
         try:
-            self._declare(name, on, steps, results, deadline_s)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            place = ".".join(str(part) for part in first["loc"])
-            raise DeclarationError(
-                f"workflow {name!r}: {place} is {first['input']!r}: {first['msg']}"
-            ) from None
-
-    def _declare(
-        self,
-        name: str,
-        on: Mapping[str, Any],
-        steps: Iterable[Step | Function],
-        results: Mapping[ResultStatus, str],
-        deadline_s: float,
-    ) -> None:
-        nodes = [step if isinstance(step, Step) else Step(step) for step in steps]
-        optional = {self._agent_of(name, n.function).step_name for n in nodes if n.optional}
-        outputs = {
-            self._agent_of(name, n.function).step_name: self._agent_of(name, n.function).output_type
-            for n in nodes
-        }
-        specs = tuple(self._step(name, node, outputs, optional) for node in nodes)
-        adapters = {event_type: TypeAdapter(model) for event_type, model in on.items()}
-        for event_type, adapter in adapters.items():
-            if event_type in self._data_types:
-                raise DeclarationError(
-                    f"event type {event_type!r} opens two workflows, one of them {name!r}: "
-                    "remove it from `on` of one of them"
-                )
-            self._data_types[event_type] = adapter
-        self._workflows.append(
-            WorkflowSpec(
+            spec = WorkflowSpec(
                 name=name,
+                version=version or "",
                 on=tuple(on),
                 steps=specs,
                 deadline_s=deadline_s,
+                undo_deadline_s=undo_deadline_s,
                 results=dict(results),
-                data_schemas={kind: adapter.json_schema() for kind, adapter in adapters.items()},
             )
-        )
+        except ValidationError as error:
+            raise wrong_value(f"workflow {name!r}", error) from None
+        self._add(spec, on, awaited)
+
+    def _add(self, spec: WorkflowSpec, on: Mapping[str, Any], awaited: Mapping[str, Any]) -> None:
+        check_signatures(spec, self._agents, awaited)
+        adapters = {event_type: TypeAdapter(model) for event_type, model in on.items()}
+        for event_type in adapters:
+            if event_type in self._opening:
+                raise DeclarationError(
+                    f"event type {event_type!r} opens two workflows, one of them {spec.name!r}: "
+                    "remove it from `on` of one of them"
+                )
+        for event_type, model in awaited.items():
+            _agree(spec.name, self._awaited, event_type, model)
+            adapters.setdefault(event_type, TypeAdapter(model))
+        self._opening |= on.keys()
+        self._data_types |= adapters
+        schemas = {kind: adapter.json_schema() for kind, adapter in adapters.items()}
+        self._workflows.append(spec.model_copy(update={"data_schemas": schemas}))
 
     @property
     def agents(self) -> Mapping[str, Agent]:
         """The agents by name."""
         return MappingProxyType(self._agents)
+
+    @property
+    def workflows(self) -> tuple[WorkflowSpec, ...]:
+        """The workflows as declared; `plans` has them checked."""
+        return tuple(self._workflows)
 
     @property
     def data_types(self) -> Mapping[str, TypeAdapter[Any]]:
@@ -195,65 +172,11 @@ class App:
                 "put @app.agent() above it"
             ) from None
 
-    def _step(
-        self, workflow: str, node: Step, outputs: Mapping[str, Any], optional: set[str]
-    ) -> StepSpec:
-        agent = self._agent_of(workflow, node.function)
-        fallback = self._agent_of(workflow, node.fallback) if node.fallback else None
-        place = f"workflow {workflow!r}, step {agent.step_name!r}"
-        for reader in (agent, fallback) if fallback else (agent,):
-            _check_inputs(place, reader, outputs, optional)
-        after = tuple(source.name for source in agent.inputs)
-        if fallback is not None:
-            _check_fallback(place, agent, fallback)
-        return StepSpec(
-            name=agent.step_name,
-            agent=agent.spec.name,
-            after=after,
-            optional=node.optional,
-            fallback=fallback.spec.name if fallback else None,
-            timeout_s=node.timeout_s if node.timeout_s is not None else agent.spec.timeout_s,
-            deadline_s=node.deadline_s,
-            attempts_max=node.attempts_max,
-            backoff_s=node.backoff_s,
-            escalate_below=node.escalate_below,
-            review_below=node.review_below,
-            on_dead_letter=node.on_dead_letter,
-        )
 
-
-def _check_inputs(place: str, agent: Agent, outputs: Mapping[str, Any], optional: set[str]) -> None:
-    """What a function reads must be there, be of that type, and be `| None` where optional."""
-    for source in agent.inputs:
-        if source.name not in outputs:
-            raise DeclarationError(
-                f"{place}: {agent.spec.name!r} reads {source.name!r}, which is no step of this "
-                "workflow: add the step or remove the parameter"
-            )
-        if source.optional != (source.name in optional):
-            change = "add `| None`" if source.name in optional else "remove `| None`"
-            state = "is optional" if source.name in optional else "is not optional"
-            raise DeclarationError(
-                f"{place}: parameter {source.name!r} of {agent.spec.name!r}: the step {state}: "
-                f"{change}"
-            )
-        if source.type is not Any and source.type != outputs[source.name]:
-            raise DeclarationError(
-                f"{place}: parameter {source.name!r} of {agent.spec.name!r} is {source.type!r}, "
-                f"but the step returns {outputs[source.name]!r}: make them the same"
-            )
-
-
-def _check_fallback(place: str, agent: Agent, fallback: Agent) -> None:
-    """A fallback gets the same task: it may read less, not more, and returns the same."""
-    more = {s.name for s in fallback.inputs} - {s.name for s in agent.inputs}
-    if more:
+def _agree(workflow: str, known: dict[str, Any], event_type: str, model: Any) -> None:
+    """Steps that wait for the same event say the same of its data."""
+    if known.setdefault(event_type, model) != model:
         raise DeclarationError(
-            f"{place}: the fallback {fallback.spec.name!r} reads {', '.join(sorted(more))}, "
-            f"which {agent.spec.name!r} does not: a fallback may not read more"
-        )
-    if fallback.output_type != agent.output_type:
-        raise DeclarationError(
-            f"{place}: the fallback {fallback.spec.name!r} returns {fallback.output_type!r}, not "
-            f"{agent.output_type!r}: make them the same"
+            f"workflow {workflow!r}: the data of {event_type!r} is {shown(model)} here and "
+            f"{shown(known[event_type])} elsewhere: make them the same"
         )

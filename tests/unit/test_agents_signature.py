@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from agents.agent import Agent
 from agents.context import Context
 from agents.outcomes import Escalate
-from agents.signature import StepInput
+from agents.signature import StepInput, holds_data
 from events.errors import DeclarationError
 from schemas.usage import Budget
 from tests.unit.workbench import Answer, Ticket
@@ -105,6 +105,32 @@ def test_the_version_changes_with_the_source() -> None:
     assert len(one) == 8
 
 
+def test_an_undo_may_return_nothing_and_an_item_may_be_plain() -> None:
+    def undo(sku: str) -> None:
+        raise NotImplementedError
+
+    agent = Agent.from_function(undo)
+
+    assert agent.data_type is str
+    assert agent.spec.output_schema == {"type": "null"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "fits"),
+    [
+        (Ticket, True),
+        (dict[str, Any], True),
+        (Any, True),
+        (Ticket | Answer, True),
+        (str, False),
+        (list[Ticket], False),
+        (int | None, False),
+    ],
+)
+def test_the_data_of_an_event_is_an_object(kind: Any, fits: bool) -> None:
+    assert holds_data(kind) is fits
+
+
 class Opaque:
     pass
 
@@ -118,10 +144,6 @@ async def no_annotation(ticket) -> Answer:  # type: ignore[no-untyped-def]
 
 
 async def no_return(ticket: Ticket):  # type: ignore[no-untyped-def]
-    raise NotImplementedError
-
-
-async def returns_none(ticket: Ticket) -> None:
     raise NotImplementedError
 
 
@@ -149,7 +171,7 @@ async def two_contexts(ticket: Ticket, a: Context, b: Context) -> Answer:
     raise NotImplementedError
 
 
-async def scalar_data(ticket: str) -> Answer:
+async def none_data(ticket: None) -> Answer:
     raise NotImplementedError
 
 
@@ -183,14 +205,13 @@ async def Capital(ticket: Ticket) -> Answer:  # noqa: N802 - the mistake under t
         (no_parameters, "it has no parameters: the first one is the event's data"),
         (no_annotation, "parameter 'ticket' has no annotation: write `ticket: <its type>`"),
         (no_return, "it has no return annotation: write `-> <the output's type>`"),
-        (returns_none, "it returns NoneType, which is no output"),
         (only_escalates, "it returns Escalate, which is no output"),
         (any_number, "parameter 'steps' takes any number of values: name each step you read"),
         (keyword_only, "parameter 'triage' is keyword-only: remove the `*` before it"),
         (with_default, "parameter 'triage' has a default value: remove it"),
         (context_first, "parameter 'ctx' comes first and is a Context: put the event's data"),
         (two_contexts, "two parameters are a Context: keep one of them"),
-        (scalar_data, "parameter 'ticket', the event's data, is str: use a pydantic model or dict"),
+        (none_data, "parameter 'ticket', the first, is None: write the type of the event's data"),
         (none_step, "parameter 'triage' is None: write the type that the step returns"),
         (hidden_type, "the annotation 'Hidden' cannot be found: define or import Hidden above it"),
         (no_json, "its output has no JSON Schema"),

