@@ -78,6 +78,8 @@ class System:
     telemetry: metrics.Telemetry
     drivers: list[ThreadDriver] = field(default_factory=list)
     """The loops that run in this process."""
+    loops: list[TransactionalLoop] = field(default_factory=list)
+    """The transactional ones that were begun, for whoever looks into their state."""
     restoring: set[str] = field(default_factory=set)
     """Those that have restored none of their partitions yet."""
 
@@ -257,7 +259,9 @@ class System:
             )
 
         def run() -> Loop:
-            return TransactionalLoop(processor(), name, limits).run()
+            begun = TransactionalLoop(processor(), name, limits)
+            self.loops.append(begun)
+            return begun.run()
 
         return Actor(name=name, loop=run, handles=handles, restores=loop)
 

@@ -7,49 +7,75 @@ the broker differ. The same seed gives the same run, byte for byte.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property, partial
 from typing import Any
-
-from pydantic_core import to_json
 
 from agents.executor import SimExecutor
 from agents.threads import Inline
 from caseworks.app import App
+from caseworks.check.clients import CALM, Clients, Crowd
+from caseworks.check.evidence import Evidence, State
+from caseworks.check.trouble import troubled
 from caseworks.client import delivered
 from caseworks.compose import Actor, System, build
 from caseworks.topics import specs_of
-from coordinator.partition import POSITION_KEY
+from coordinator.orchestrator import Orchestrator
 from events.broker import TopicPartition
 from events.dispatch import Executor
-from events.envelope import event_record
 from events.memory import HARSH, Faults
+from events.memory.journal import Journal
 from events.settings import Settings
 from events.sim_actors import Incarnation, Program
-from events.sim_driver import Run, SimDriver
-from schemas.case import Position
+from events.sim_driver import Pace, Run, SimDriver
+from events.sim_schedule import Schedule
 from schemas.event import Event
 from schemas.result import Result
 
 STEPS_MAX = 60_000
 SETTLE_S = 30.0
 """Virtual time after the last result in which a second one would show itself."""
+PACE = Pace(stride_max_s=4.0)
+SETTLING = Pace(stride_max_s=15.0)
 
 
 @dataclass(frozen=True, slots=True)
+class Scenario:
+    """What a run suffers, and how large it is."""
+
+    faults: Faults = HARSH
+    clients: Clients = CALM
+    coordinators: int = 2
+    pace: Pace = PACE
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Where they differ from those of `small`."""
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What became of the events of one run."""
 
     run: Run
-    results: dict[str, list[Result]]
-    """By event id, in the order of publication."""
-    refused: Counter[str]
-    """Events in the dead letters of intake, by id."""
     published: tuple[str, ...]
     trace: tuple[str, ...]
-    positions: tuple[tuple[int | None, int | None], ...]
-    """By inbox partition: the committed position, and the changelog's own record of it (I2)."""
+    schedule: Schedule
+    evidence: Evidence
+
+    @cached_property
+    def results(self) -> dict[str, list[Result]]:
+        """By event id, in the order of publication."""
+        found: dict[str, list[Result]] = {}
+        for read in self.evidence.results:
+            found.setdefault(read.said.event.id, []).append(read.said)
+        return found
+
+    @cached_property
+    def refused(self) -> Counter[str]:
+        """Events in the dead letters of intake, by id."""
+        topics = self.evidence.settings.topics
+        written = self.evidence.by_topic.get(topics.dlq(topics.events), ())
+        return Counter(wrote.message.header("ce_id") or "" for _, wrote in written)
 
     @property
     def lost(self) -> list[str]:
@@ -67,51 +93,64 @@ class Verdict:
             > 1
         ]
 
+    @property
+    def positions(self) -> tuple[tuple[int | None, int | None], ...]:
+        """By inbox partition: the committed position, and the changelog's own record of it (I2)."""
+        evidence, topics = self.evidence, self.evidence.settings.topics
+        group = topics.loop_group("orchestrator")
+        recorded = {p: reads[-1].said for p, reads in evidence.positions.items()}
+        return tuple(
+            (evidence.final.get((group, TopicPartition(topics.inbox, p))), recorded.get(p))
+            for p in range(evidence.settings.inbox_partitions)
+        )
+
 
 def simulate(  # noqa: PLR0913 - what a run depends on
     app: App,
     events: Sequence[Event],
     seed: int,
     *,
-    faults: Faults = HARSH,
-    coordinators: int = 2,
+    faults: Faults | None = None,
+    scenario: Scenario | None = None,
     tracing: bool = True,
-    settings: Settings | None = None,
+    schedule: Schedule | None = None,
 ) -> Verdict:
-    """Run an app on these events under faults, until all have an answer or nothing moves."""
-    chosen = settings or small()
-    with SimDriver(seed, faults=faults, tracing=tracing) as driver:
-        driver.broker.admin().create(specs_of(app, chosen))
-        for number in range(coordinators):
-            named = chosen.model_copy(update={"instance": str(number)})
-            driver.add(f"coordinator-{number}", partial(coordinator, app, named))
+    """Run an app on these events under faults, until all have an answer or nothing moves.
+
+    With a *schedule* the seed means nothing: it says who goes, and what goes wrong.
+    """
+    chosen = scenario or Scenario()
+    world = chosen if faults is None else replace(chosen, faults=faults)
+    settings = small().model_copy(update=dict(world.settings))
+    crew = _Crew(app, settings)
+    with SimDriver(
+        seed, faults=world.faults, tracing=tracing, schedule=schedule, pace=world.pace
+    ) as driver:
+        journal = driver.broker.cluster.journal = Journal()
+        driver.broker.admin().create(specs_of(app, settings))
+        for number in range(world.coordinators):
+            named = settings.model_copy(update={"instance": str(number)})
+            driver.add(f"coordinator-{number}", partial(crew.coordinator, named))
         for agent in app.agents:
-            driver.add(f"worker-{agent}", partial(worker, app, chosen, agent))
-        _publish(driver, events, chosen)
-        count = _Count(app, chosen, driver)
+            driver.add(f"worker-{agent}", partial(crew.worker, agent))
+        Crowd(driver, settings, world.clients).come(events)
+        count = _Count(app, settings, driver)
         run = driver.run(lambda: count.answered() >= len(events), steps_max=STEPS_MAX)
         driver.calm()
-        driver.pace = replace(driver.pace, stride_max_s=15.0)
-        driver.run(steps_max=STEPS_MAX, seconds_max=SETTLE_S)
-        return count.verdict(run, tuple(event.id for event in events))
+        driver.pace = SETTLING
+        settled = driver.run(steps_max=STEPS_MAX, seconds_max=SETTLE_S)
+        if settled.error is not None:
+            run = settled
+        return Verdict(
+            run,
+            tuple(dict.fromkeys(event.id for event in events)),
+            tuple(driver.trace),
+            driver.schedule,
+            crew.evidence(events, journal, driver),
+        )
 
 
-def coordinator(app: App, settings: Settings, life: Incarnation) -> list[Program]:
-    """The programs of one life of a coordinator process."""
-    return _programs(_system(app, settings, life).coordinator())
-
-
-def worker(app: App, settings: Settings, agent: str, life: Incarnation) -> list[Program]:
-    """The program of one life of an agent's worker process."""
-    system = _system(app, settings, life)
-    services = system.services(life.broker.producer(), Inline())
-
-    def executor(desk: Any) -> Executor:
-        return SimExecutor(desk, life.event_loop)
-
-    return _programs(system.workers([agent], services, executor))
-
-
+@cache
 def small() -> Settings:
     """Few partitions, so that faults meet, and bounds as in production."""
     return Settings(
@@ -119,70 +158,109 @@ def small() -> Settings:
         events_partitions=2,
         tasks_partitions=2,
         results_partitions=1,
-        take_timeout_s=0.5,
+        # A loop that looks in vain tells nothing new: it looks less often than on a real cluster.
+        take_timeout_s=1.0,
         commit_interval_s=0.5,
     )
 
 
-def _system(app: App, settings: Settings, life: Incarnation) -> System:
-    return build(app, settings, broker=life.broker, clock=life.clock)
+class _Crew:
+    """Starts the processes of a run, and remembers what the evidence needs of them."""
+
+    def __init__(self, app: App, settings: Settings) -> None:
+        self.app = app
+        self.settings = settings
+        self.systems: dict[str, System] = {}
+        """By life."""
+        self.in_flight: Counter[str] = Counter()
+
+    def coordinator(self, settings: Settings, life: Incarnation) -> list[Program]:
+        """The programs of one life of a coordinator process."""
+        return self._programs(self._system(settings, life).coordinator())
+
+    def worker(self, agent: str, life: Incarnation) -> list[Program]:
+        """The program of one life of an agent's worker process."""
+        system = self._system(self.settings, life)
+        services = system.services(life.broker.producer(), Inline())
+
+        def executor(desk: Any) -> Executor:
+            desk.handler = troubled(life.world.dice, life.label)
+            return SimExecutor(desk, life.event_loop)
+
+        return self._programs(system.workers([agent], services, executor))
+
+    def evidence(self, events: Sequence[Event], journal: Journal, driver: SimDriver) -> Evidence:
+        """What this run leaves behind."""
+        return Evidence(
+            plans={plan.name: plan for plan in self.app.plans},
+            agents={name: agent.spec for name, agent in self.app.agents.items()},
+            settings=self.settings,
+            events=tuple(events),
+            entries=tuple(journal.counted),
+            now=driver.now,
+            live=self._live(driver),
+            skew_s=max(map(abs, driver.pace.skews_s)) if _jumped(driver) else 0.0,
+            keep_s=self.settings.dead_cases_keep_s,
+            in_flight=dict(self.in_flight),
+        )
+
+    def _system(self, settings: Settings, life: Incarnation) -> System:
+        made = build(self.app, settings, broker=life.broker, clock=life.clock)
+        self.systems[life.label] = made
+        return made
+
+    def _programs(self, actors: Sequence[Actor]) -> list[Program]:
+        made = []
+        for actor in actors:
+            handles = actor.handles()
+            handles.note = self._note
+            made.append(Program(actor.loop(), handles, actor.wants_revoking))
+        return made
+
+    def _note(self, name: str, fields: Mapping[str, Any]) -> None:
+        if name == "in_flight":
+            agent = fields["agent"]
+            self.in_flight[agent] = max(self.in_flight[agent], fields["in_flight"])
+
+    def _live(self, driver: SimDriver) -> dict[int, State]:
+        """The states of partitions whose owners are restored and wait for something to do."""
+        found: dict[int, State] = {}
+        for life in driver.lives:
+            if not life.idle:
+                continue
+            for loop in self.systems[life.label].loops:
+                if isinstance(loop.processor, Orchestrator):
+                    states = loop.processor.states
+                    found |= {tp.partition: states[tp.partition] for tp in loop.ready}
+        return found
 
 
-def _programs(actors: Sequence[Actor]) -> list[Program]:
-    return [Program(actor.loop(), actor.handles(), actor.wants_revoking) for actor in actors]
-
-
-def _publish(driver: SimDriver, events: Sequence[Event], settings: Settings) -> None:
-    producer = driver.broker.producer()
-    for number, event in enumerate(events):
-        record = event_record(event, settings.topics.events, to_json(event.data))
-        driver.after(0.1 * number, f"publish {event.id}", partial(producer.produce, record))
+def _jumped(driver: SimDriver) -> bool:
+    return any(fired.kind == "clock_jump" for fired in driver.dice.fired)
 
 
 class _Count:
     """An independent reader of committed results."""
 
     def __init__(self, app: App, settings: Settings, driver: SimDriver) -> None:
-        topics = self.topics = settings.topics
-        self.driver = driver
+        topics = settings.topics
         self.dlq = topics.dlq(topics.events)
         named = [*(topics.results(plan.name) for plan in app.plans), self.dlq]
-        there = driver.broker.admin().topics()
-        self.next = {
-            TopicPartition(name, partition): 0
-            for name in named
-            for partition in range(there[name].partitions)
-        }
-        self.reader = driver.broker.reader()
-        self.results: dict[str, list[Result]] = {}
-        self.refused: Counter[str] = Counter()
+        logs = [log for name in named for log in driver.broker.cluster.topics[name].logs]
+        self.logs = dict.fromkeys(logs, 0)
+        self.found: set[str] = set()
 
     def answered(self) -> int:
         """How many events have an answer by now."""
-        for source, slice_ in self.reader.read_many(self.next, 10_000).items():
-            for message in slice_.messages:
-                if source.topic == self.dlq:
-                    self.refused[message.header("ce_id") or ""] += 1
-                else:
-                    result = delivered(message).result
-                    self.results.setdefault(result.event.id, []).append(result)
-            self.next[source] = slice_.next_offset
-        return len(self.results) + len(self.refused)
-
-    def verdict(self, run: Run, published: tuple[str, ...]) -> Verdict:
-        self.answered()
-        self.driver.broker.write_markers()  # a run may end between a decision and its markers
-        trace = tuple(self.driver.trace)
-        return Verdict(run, self.results, self.refused, published, trace, self._positions())
-
-    def _positions(self) -> tuple[tuple[int | None, int | None], ...]:
-        lag = self.driver.broker.admin().lag(self.topics.loop_group("orchestrator"))
-        return tuple(
-            (each.committed, self._recorded(each.source.partition))
-            for each in sorted(lag, key=lambda each: each.source)
-        )
-
-    def _recorded(self, partition: int) -> int | None:
-        log = self.reader.read(TopicPartition(self.topics.cases, partition), 0, 1_000_000)
-        found = [m.value for m in log.messages if m.key == POSITION_KEY and m.value is not None]
-        return Position.from_json(found[-1]).inbox if found else None
+        for log, offset in self.logs.items():
+            if log.stable > offset:
+                slice_ = log.read(offset, 10_000)
+                self.logs[log] = slice_.next_offset
+                for message in slice_.messages:
+                    refused = log.source.topic == self.dlq
+                    self.found.add(
+                        message.header("ce_id") or ""
+                        if refused
+                        else delivered(message).result.event.id
+                    )
+        return len(self.found)

@@ -25,6 +25,8 @@ from events.virtual_loop import VirtualLoop
 
 REST_S = 0.005
 """How long an actor rests after `RetriableError` and `UnstableError` if nothing else happens."""
+_ALONE = (op.Now, op.Note)
+"""Done with the operation before: nobody else could tell whether a kill came between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,6 +320,8 @@ class LoopRunner:
             self._park()
 
     def _next(self, operation: op.Operation) -> None:
+        while isinstance(operation, _ALONE):
+            operation = self.loop.send(perform(operation, self.handles))
         self._pending = operation
         self._until = -inf
 

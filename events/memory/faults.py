@@ -66,6 +66,8 @@ class Faults:
     """A plain producer's record is still on its way when the call returns."""
     fired_max: int = 12
     """After so many faults the rest of the run is without."""
+    each_max: int = 1000
+    """After so many faults of one kind the rest of the run is without that kind."""
 
     def drawn(self, rng: Random) -> Faults:
         """Half of these kinds, the others switched off: runs differ more than by chance alone.
@@ -76,7 +78,7 @@ class Faults:
         return replace(self, **dict.fromkeys(off, 0.0))  # type: ignore[arg-type]
 
 
-KINDS = tuple(field.name for field in fields(Faults) if field.name != "fired_max")
+KINDS = tuple(field.name for field in fields(Faults) if not field.name.endswith("_max"))
 QUIET = Faults()
 HARSH = Faults(
     kill=0.015,
@@ -139,6 +141,8 @@ class Dice:
             return False
         fired = Fired(kind, where)
         self.fired.append(fired)
+        if sum(known.kind == kind for known in self.fired) >= self.faults.each_max:
+            self._odds[kind] = 0.0
         self._armed = len(self.fired) < self.faults.fired_max
         self.on_fired(fired)
         return True
