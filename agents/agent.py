@@ -14,7 +14,7 @@ from pydantic_core import to_json
 from agents.signature import StepInput, adapter_of, read_signature, where_is
 from events.errors import DeclarationError
 from schemas.agent import AgentSpec
-from schemas.task import Task
+from schemas.lean import LeanTask
 from schemas.usage import Budget
 
 
@@ -92,7 +92,7 @@ class Agent:
         """The name of the steps that run it: the function's."""
         return self.function.__name__
 
-    def arguments(self, task: Task, context: Any) -> list[Any]:
+    def arguments(self, task: LeanTask, context: Any) -> list[Any]:
         """What the function is called with. Raises `pydantic.ValidationError`."""
         data = task.event.data if task.input is None else task.input
         found = [_validated(self._data, data)]

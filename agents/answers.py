@@ -31,8 +31,9 @@ from events.envelope import headers_of, rfc3339, travelling_from
 from events.logs import get_logger
 from schemas.base import Message as Model
 from schemas.base import Name, instant
+from schemas.lean import LeanTask
 from schemas.outcome import Delivery, Failure, Outcome, OutcomeStatus
-from schemas.task import ReplyTo, Task
+from schemas.task import ReplyTo
 from schemas.usage import Usage
 
 _WITH_TASK: frozenset[OutcomeStatus] = frozenset(("failed", "halted", "retry"))
@@ -76,7 +77,7 @@ class Answers:
             to_json(each) for each in (agent.name, agent.spec.version, services.worker)
         )
 
-    def done(self, asker: Task, output: bytes, confidence: float, attempt: Attempt) -> Record:
+    def done(self, asker: LeanTask, output: bytes, confidence: float, attempt: Attempt) -> Record:
         """The outcome of an attempt that gave this output, written as JSON."""
         self._count("done", attempt)
         message, usage, started, finished = attempt
@@ -99,7 +100,7 @@ class Answers:
         )
         return self._record(asker, value, attempt)
 
-    def outcome(self, asker: Task | Asker, verdict: Verdict, attempt: Attempt) -> Record:
+    def outcome(self, asker: LeanTask | Asker, verdict: Verdict, attempt: Attempt) -> Record:
         """The outcome of an attempt that ended in any way."""
         status, said = _said(verdict)
         self._count(status, attempt)
@@ -132,7 +133,7 @@ class Answers:
             )
         return self._record(asker, outcome.to_json(), attempt)
 
-    def _record(self, asker: Task | Asker, value: bytes, attempt: Attempt) -> Record:
+    def _record(self, asker: LeanTask | Asker, value: bytes, attempt: Attempt) -> Record:
         message = attempt.message
         run = (
             f"{message.partition}:{message.offset}:{int(attempt.started * 1e6)}:"

@@ -10,7 +10,7 @@ from agents.agent import Agent
 from agents.context import Context
 from agents.outcomes import Verdict
 from agents.services import Services
-from schemas.task import Task
+from schemas.lean import LeanTask
 from schemas.usage import NOTHING, Usage
 
 
@@ -19,7 +19,7 @@ class Call:
     """One attempt on its way through the wrappers."""
 
     agent: Agent
-    task: Task
+    task: LeanTask
     context: Context
     services: Services
     arguments: list[Any] = field(default_factory=list)

@@ -18,8 +18,8 @@ from events.envelope import record_of, travelling_from
 from events.errors import DeclarationError, RetriableError
 from events.logs import get_logger, trace_id_of
 from schemas.agent import AgentSpec
+from schemas.lean import LeanTask
 from schemas.outcome import Progress
-from schemas.task import Task
 from schemas.usage import NOTHING, Usage
 
 _log = get_logger("caseworks.agent")
@@ -39,7 +39,7 @@ class Context:
 
     def __init__(
         self,
-        task: Task,
+        task: LeanTask,
         spec: AgentSpec,
         services: Services,
         *,

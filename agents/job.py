@@ -25,7 +25,7 @@ from events.dead_letters import dead_letter_record, letter_for
 from events.errors import PayloadError
 from events.logs import bind_case, get_logger
 from events.topics import Topics
-from schemas.task import Task
+from schemas.lean import LeanTask, read_task
 from schemas.usage import NOTHING
 
 UNDECODABLE = "undecodable"
@@ -102,14 +102,16 @@ class Desk:
         verdict = Failed(UNDECODABLE, f"{error.reason}: {error}")
         return dead, self._answers.outcome(ids, verdict, Attempt(message, NOTHING, now, now))
 
-    def _decoded(self, message: Message) -> Task:
+    def _decoded(self, message: Message) -> LeanTask:
         if message.value is None:
             raise PayloadError("null_value", "the task's value is null")
         try:
-            task = Task.from_json(message.value)
+            task = read_task(message.value)
         except ValidationError as error:
             reason = "not_json" if error.errors()[0]["type"] == "json_invalid" else "schema"
             raise PayloadError(reason, explained(error)) from None
+        except ValueError as error:  # NaN or infinity
+            raise PayloadError("not_json", str(error)) from None
         if task.agent != self.agent.name:
             raise PayloadError("wrong_agent", f"it is for {task.agent!r}, not {self.agent.name!r}")
         return task

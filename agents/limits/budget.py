@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import TypeVar
 
 from events.errors import HaltedError
+from schemas.lean import LeanBudget
 from schemas.usage import NOTHING, Budget, Usage
 
 Number = TypeVar("Number", int, Decimal)
@@ -84,10 +85,8 @@ class Meter:
                 raise BudgetSpentError(f"{usd} of {limit.usd} USD spent or reserved")
 
 
-def tightest(one: Budget, other: Budget) -> Budget:
+def tightest(one: Budget | LeanBudget, other: Budget) -> Budget:
     """The smaller limit of each kind."""
-    if one == other:
-        return one
     return Budget(
         tokens=_smaller(one.tokens, other.tokens),
         usd=_smaller(one.usd, other.usd),

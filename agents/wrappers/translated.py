@@ -8,7 +8,7 @@ from zlib import crc32
 
 from agents.call import Call, Handler
 from agents.outcomes import Deferred, Failed, Halted, Verdict, verdict_of
-from schemas.task import Task
+from schemas.lean import LeanTask
 
 
 def translated(inner: Handler) -> Handler:
@@ -31,7 +31,7 @@ def translated(inner: Handler) -> Handler:
     return handle
 
 
-def spread(wait_s: float, task: Task) -> float:
+def spread(wait_s: float, task: LeanTask) -> float:
     """Up to twice the wait, by a hash of the task: what was deferred together returns apart."""
     return wait_s * (1 + crc32(f"{task.task_id}:{task.attempt}".encode()) / 2**32)
 

@@ -33,6 +33,7 @@ from agents.services import Services
 from agents.threads import Inline
 from events.settings import Settings
 from schemas.agent import AgentSpec
+from schemas.lean import read_task
 from schemas.usage import Usage
 from tests.model_server import ModelServer, calls, refuses, says, sends
 from tests.unit.litellm_calls import MARKS, MODEL, asked, failed, request, using
@@ -178,7 +179,9 @@ def test_an_agent_uses_tools_and_is_corrected_over_http() -> None:
         clock = asyncio.get_running_loop().time
         services = Services(Recorder(), time.time, Dependencies(clock), Inline(), model=model)
         spec = AgentSpec(name="answer", calls=("model",))
-        context = Context(a_task(), spec, services, clock=clock, run_until=clock() + 10)
+        context = Context(
+            read_task(a_task().to_json()), spec, services, clock=clock, run_until=clock() + 10
+        )
         said = await context.model.run(Forecast, "Will it rain in Oslo?", tools=[weather])
         return said, context.usage
 
