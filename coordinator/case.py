@@ -250,6 +250,7 @@ def _tick_step(draft: Draft, key: str) -> None:
             waits.expire(draft, key)
         case "mapping":
             for item in mapping.due(draft, key):
-                _tick_step(draft, item)
+                if draft.steps[key].status == "mapping":  # the one before may have ended the step
+                    _tick_step(draft, item)
         case _:
             """Nothing is due of the others."""

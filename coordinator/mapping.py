@@ -115,7 +115,7 @@ def ended(draft: Draft, key: str) -> None:
         draft.break_off(name, Failure(kind="map_too_large", message=text))
     elif items.done + items.failed == items.total:
         degraded = bool(items.failed) or state.degraded or item.degraded
-        draft.finish_step(name, degraded=degraded, due=None)
+        draft.finish_step(name, degraded=degraded)
     else:
         if item.degraded and good and not state.degraded:
             draft.replace(name, degraded=True)

@@ -56,6 +56,11 @@ def compile_workflow(spec: WorkflowSpec, agents: Mapping[str, AgentSpec]) -> Pla
         more = len(problems) - PROBLEMS_MAX
         told = (*problems[:PROBLEMS_MAX], *((f"and {more} more",) if more > 0 else ()))
         raise DeclarationError(f"workflow {spec.name!r}: " + "; ".join(told))
+    return assemble(spec, agents)
+
+
+def assemble(spec: WorkflowSpec, agents: Mapping[str, AgentSpec]) -> Plan:
+    """The plan of a workflow that was checked before."""
     steps = {step.name: step for step in spec.steps}
     readers = readers_of(spec.steps)
     return Plan(
@@ -93,7 +98,7 @@ def compile_all(specs: Iterable[WorkflowSpec], agents: Mapping[str, AgentSpec]) 
                 )
             owner[event_type] = plan.name
     for plan in plans:
-        for event_type in sorted(plan.waits & owner.keys()):
+        for event_type in sorted(owner.keys() & set(plan.waits)):
             raise DeclarationError(
                 f"workflow {plan.name!r} waits for event type {event_type!r}, which opens workflow "
                 f"{owner[event_type]!r}: an event does one of both, so wait for another type"

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt
 
+from schemas.agent import AgentSpec
 from schemas.base import Message, Name, StepName
 from schemas.result import ResultStatus
 
@@ -129,6 +130,13 @@ class WorkflowSpec(Message):
         family: ResultStatus = _FAMILY[status]
         word = self.results.get(status) or self.results.get(family)
         return word or f"{self.name}.{family}"
+
+
+class NotedWorkflow(Message):
+    """A version that cases run on, as the changelog notes it, with the agents its steps name."""
+
+    spec: WorkflowSpec
+    agents: dict[Name, AgentSpec]
 
 
 _FAMILY: dict[ResultStatus, ResultStatus] = {
