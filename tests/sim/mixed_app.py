@@ -1,0 +1,132 @@
+"""An app that uses the whole workflow language in little: what the checker is tested on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel
+
+from caseworks.app import App
+from caseworks.nodes import Loop, Map, Step
+from schemas.base import instant
+from schemas.event import Event
+
+
+class Order(BaseModel):
+    lines: list[int]
+    price: int
+
+
+class Note(BaseModel):
+    text: str
+
+
+class Text(BaseModel):
+    text: str
+    score: int = 0
+
+
+app = App("mixed")
+
+
+@app.agent(order_by="subject", timeout_s=10.0)
+async def check(order: Order) -> Text:
+    await asyncio.sleep(0.05)
+    return Text(text=f"checked {order.price}")
+
+
+@app.agent(timeout_s=10.0)
+async def weigh(line: int) -> int:
+    await asyncio.sleep(0.02 * line)
+    return line * 2
+
+
+@app.agent(timeout_s=10.0)
+async def polish(order: Order, check: Text, polish: Text | None) -> Text:
+    score = polish.score + 1 if polish is not None else 1
+    return Text(text=check.text, score=score)
+
+
+@app.agent(timeout_s=10.0)
+async def reserve(order: Order, check: Text) -> Text:
+    return Text(text="reserved")
+
+
+@app.agent(timeout_s=10.0)
+async def release(order: Order, reserve: Text) -> Text:
+    return Text(text="released")
+
+
+@app.agent(timeout_s=10.0)
+async def gift(order: Order, check: Text) -> Text:
+    return Text(text="ribbon")
+
+
+@app.agent(timeout_s=10.0)
+async def card(order: Order, check: Text) -> Text:
+    return Text(text="card")
+
+
+@app.agent(timeout_s=10.0)
+async def charge(order: Order, reserve: Text, polish: Text) -> Text:
+    return Text(text=f"charged {order.price}")
+
+
+@app.agent(timeout_s=10.0)
+async def ship(order: Order, charge: Text, weigh: list[int], gift: Text | None) -> Text:
+    return Text(text=f"{charge.text} for {sum(weigh)}")
+
+
+app.workflow(
+    "order",
+    on={"order.placed": Order},
+    steps=[
+        Step(check, attempts_max=2),
+        Step(weigh, map=Map("data.lines", concurrency=2), after=[check]),
+        Step(polish, loop=Loop("output.score > `1`", iterations_max=3, exhausted="accept")),
+        Step(reserve, undo=release),
+        Step(gift, optional=True, fallback=card, deadline_s=25.0),
+        Step(charge, on_dead_letter="fail", deadline_s=40.0),
+        Step(ship, on_dead_letter="fail"),
+    ],
+)
+
+
+@app.agent(order_by="subject", timeout_s=10.0)
+def jot(note: Note) -> Text:
+    return Text(text=note.text)
+
+
+@app.agent(timeout_s=10.0)
+def file(note: Note, jot: Text) -> Text:
+    return Text(text=f"filed {jot.text}")
+
+
+app.workflow(
+    "note",
+    on={"note.taken": Note},
+    steps=[Step(jot, on_dead_letter="park", attempts_max=2, deadline_s=30.0), file],
+    deadline_s=120.0,
+)
+
+
+def demo_events() -> Iterator[Event]:
+    """Five of one subject, so that the order matters."""
+    given: list[tuple[str, dict[str, Any]]] = [
+        ("order.placed", {"lines": [1, 2, 3], "price": 7}),
+        ("note.taken", {"text": "one"}),
+        ("note.taken", {"text": "two"}),
+        ("order.placed", {"lines": [1], "price": 9}),
+        ("note.taken", {"text": "three"}),
+    ]
+    for number, (kind, data) in enumerate(given):
+        yield Event(
+            id=f"e{number}",
+            source="/tests",
+            type=kind,
+            subject="s1" if number != 1 else "s2",
+            time=instant(1_700_000_000.0),
+            data=data,
+        )
