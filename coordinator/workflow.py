@@ -64,7 +64,7 @@ def assemble(spec: WorkflowSpec, agents: Mapping[str, AgentSpec]) -> Plan:
     steps = {step.name: step for step in spec.steps}
     readers = readers_of(spec.steps)
     return Plan(
-        spec=spec if spec.version else spec.model_copy(update={"version": digest(spec)}),
+        spec=spec if spec.version else spec.evolve(version=digest(spec)),
         steps=steps,
         order=tuple(order_of(spec.steps)),
         readers=readers,
@@ -108,7 +108,7 @@ def compile_all(specs: Iterable[WorkflowSpec], agents: Mapping[str, AgentSpec]) 
 
 def digest(spec: WorkflowSpec) -> str:
     """A short name for exactly this workflow."""
-    body = spec.model_copy(update={"version": ""}).to_json()
+    body = spec.evolve(version="").to_json()
     return blake2b(body, digest_size=5).hexdigest()
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from coordinator.case_turn import CaseTurn, OrchestratorLimits
 from coordinator.orchestrator import Orchestrator
-from coordinator.workflow import Plan, compile_workflow
+from coordinator.workflow import compile_workflow
 from events.broker import Message, Record, TopicPartition
 from events.partitioner import partition_of
 from events.topics import Topics
@@ -19,7 +18,7 @@ from schemas.case import Case
 from schemas.commands import Cancel, Replay
 from schemas.result import Result
 from schemas.task import Task, task_id_of
-from schemas.workflow import StepSpec, WorkflowSpec
+from schemas.workflow import StepSpec
 from tests.unit.machine import AGENTS, START, diamond, event, opened, outcome
 
 TOPICS = Topics("cw")
@@ -266,28 +265,13 @@ def test_a_case_whose_workflow_gained_a_step_ends() -> None:
     case = desk.case(command.case_id)
     assert case is not None
     more = (*desk.plan.spec.steps, StepSpec(name="extra", agent="spare"))
-    desk.plan = compile_workflow(desk.plan.spec.model_copy(update={"steps": more}), AGENTS)
+    desk.plan = compile_workflow(desk.plan.spec.evolve(steps=more, version=""), AGENTS)
     desk.it = desk.restarted()
     desk.tell(outcome(case, "triage"))
     desk.now = START + 601
     desk.turn()
 
     assert b"expired" in (desk.to("cw.results.ticket")[0].value or b"")
-
-
-def test_the_timer_of_a_case_whose_workflow_is_gone_is_kept() -> None:
-    desk = Desk()
-    desk.tell(opened(desk.plan))
-    desk.plan = replace(desk.plan, spec=_renamed(desk.plan))
-    desk.it = desk.restarted()
-    desk.now = START + 601
-    desk.turn()
-
-    assert sum(len(state.timers) for state in desk.it.states.values()) == 1
-
-
-def _renamed(plan: Plan) -> WorkflowSpec:
-    return plan.spec.model_copy(update={"name": "other"})
 
 
 def test_an_opened_command_that_is_not_of_its_event_is_set_aside() -> None:
