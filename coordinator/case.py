@@ -172,12 +172,10 @@ def _replay(draft: Draft, command: Replay) -> None:
     """One dead task goes back to work; its siblings' results are kept (section 7)."""
     name = task_name_of(command.task_id, command.case_id)
     key = "" if name is None else key_of(name)
-    state = draft.get(key)
     if command.command_id in draft.replays:
         draft.ignore("replayed_already")
         return
-    dead = state is not None and state.status in ("failed", "parked") and not key.endswith(UNDO)
-    if state is None or not dead or draft.status == "undoing":
+    if not _is_dead(draft, command, key) or draft.status == "undoing":
         draft.ignore("nothing_to_replay")
         return
     draft.replays = (*draft.replays, command.command_id)
@@ -188,6 +186,15 @@ def _replay(draft: Draft, command: Replay) -> None:
         draft.shift("resume", None)
     _send_again(draft, key)
     draft.advance()
+
+
+def _is_dead(draft: Draft, command: Replay, key: str) -> bool:
+    """Whether a dead letter holds this task; a parked step is abandoned when its case ends."""
+    state = draft.get(key)
+    if state is None or key.endswith(UNDO):
+        return False
+    buried = command.task_id in draft.dead_letters
+    return state.status in ("failed", "parked") or (state.status == "abandoned" and buried)
 
 
 def _send_again(draft: Draft, key: str) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 from coordinator import delegation, mapping, undo, waits
 from coordinator.effects import (
-    Answered,
     Effect,
     Ignored,
     IgnoredWhy,
@@ -194,6 +193,7 @@ class Draft(CaseView):
             if self.steps[name].status in ENDED or not readers:
                 continue
             if all(self.steps[reader].status != "waiting" for reader in readers):
+                waits.withdraw(self, name)
                 self.move(name, "skip", due=None, deadline=None, ended=self.now)
                 lost.add(name)
         return lost
@@ -231,8 +231,7 @@ class Draft(CaseView):
         for name, state in self.steps.items():
             if state.status in ENDED or state.status == "failed":
                 continue
-            if state.status == "asking" and state.question is not None:
-                self.effects.append(Answered(name, state.question, "withdrawn"))
+            waits.withdraw(self, name)
             self.move(name, "abandon", due=None, deadline=None, ended=self.now)
 
     def reopen(self) -> None:
@@ -245,10 +244,14 @@ class Draft(CaseView):
         for name, state in self.steps.items():
             if name in again:
                 self.steps[name] = StepState(attempt=state.attempt, replay=state.replay + 1)
-            elif state.status == "abandoned":
-                self.move(name, "reopen", ended=None)
+            elif state.status == "abandoned" or self._unanswered(name, state):
+                self.move(name, "reopen", ended=None, error=None)
         self.undos, self.ending = {}, None
         self.effects += [Tune(kind, on=True) for kind in self.plan.waits]
+
+    def _unanswered(self, name: str, state: StepState) -> bool:
+        """Whether it failed for want of an answer: no dead letter will bring it back."""
+        return state.status == "failed" and self.plan.steps[name].agent is None
 
     def forget_delegated(self, keys: tuple[str, ...]) -> None:
         """Delegated steps whose outcome nobody needs any more."""

@@ -23,6 +23,7 @@ IgnoredWhy = Literal[
     "undoing",
     "signalled_already",
     "too_many_signals",
+    "unknown_signal",
     "no_question",
     "wrong_hash",
 ]

@@ -58,6 +58,8 @@ _ALL = (
     _counter("outcomes_ignored", "Outcomes that changed nothing.", "why"),
     _counter("commands_forwarded", "Commands sent on to the partition they belong to."),
     _counter("correlated", "Correlated events by what became of them.", "end"),
+    _counter("approvals_requested", "Questions put to people.", "workflow"),
+    _counter("approvals_ended", "Questions by how they ended.", "workflow", "ending"),
     # loops
     _counter("transactions", "Transactions by how they ended.", "loop", "end"),
     _histogram("transaction_seconds", "Begin to commit.", "loop", buckets=SHORT_S),
