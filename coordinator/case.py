@@ -19,7 +19,7 @@ from coordinator.steps import end_attempt, give_up
 from coordinator.view import Parts, no_parts
 from coordinator.workflow import Plan
 from schemas.case import CLOSED, Case, StepState
-from schemas.commands import Cancel, Command, Decision, Opened, Replay, Signal
+from schemas.commands import Cancel, Command, Decision, Drop, Opened, Replay, Signal
 from schemas.outcome import Failure, Outcome, Progress
 from schemas.task import TaskName, task_name_of
 
@@ -55,6 +55,8 @@ def apply(
             _cancel(draft, command)
         case Replay():
             _replay(draft, command)
+        case Drop():
+            _drop(draft, command)
         case Signal():
             waits.signal(draft, command)
         case Decision():
@@ -184,8 +186,24 @@ def _replay(draft: Draft, command: Replay) -> None:
         draft.reopen()
     elif draft.case.status == "parked":
         draft.shift("resume", None)
+    if command.input is not None:
+        draft.replace(key, input=command.input)
     _send_again(draft, key)
     draft.advance()
+
+
+def _drop(draft: Draft, command: Drop) -> None:
+    """Nobody will replay a letter: a case that was parked for it ends, a closed one may go."""
+    name = task_name_of(command.task_id, command.case_id)
+    if name is None or command.task_id not in draft.dead_letters:
+        draft.ignore("nothing_to_replay")
+        return
+    draft.dead_letters = tuple(t for t in draft.dead_letters if t != command.task_id)
+    draft.changed = True
+    step = draft.steps.get(name.step)
+    if draft.closed is None and step is not None and step.status == "parked":
+        draft.move(name.step, "fail", ended=draft.now)
+        draft.close("fail", f"{name.key}: dropped: {command.why or 'nobody replays it'}")
 
 
 def _is_dead(draft: Draft, command: Replay, key: str) -> bool:

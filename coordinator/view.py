@@ -94,8 +94,10 @@ class CaseView:
         if step.loop is not None:
             results[step.name] = self.steps[step.name].output
         if step.map is None or key == step.name:
-            return Work(key, self.at(key), None, results)
-        return Work(key, self.at(key), self.items_of(step)[int(key.rpartition(":")[2])], results)
+            return Work(key, self.at(key), self.at(key).input, results)
+        state, index = self.at(key), int(key.rpartition(":")[2])
+        item = state.input if state.input is not None else self.items_of(step)[index]
+        return Work(key, state, item, results)
 
     def evaluate(self, text: str, **more: Any) -> Any:
         """The value of an expression over the case. Raises `ExpressionError`."""

@@ -28,8 +28,6 @@ def instant(epoch_s: float) -> datetime:
 
 
 _set = object.__setattr__
-_ANY: frozenset[str] = frozenset()
-"""Stands for the fields that were set: nothing of ours asks."""
 
 
 @cache
@@ -63,7 +61,7 @@ class Message(BaseModel):
         cls = type(self)
         new = cls.__new__(cls)
         _set(new, "__dict__", {**self.__dict__, **fields})
-        _set(new, "__pydantic_fields_set__", _ANY)
+        _set(new, "__pydantic_fields_set__", set())
         _set(new, "__pydantic_extra__", None)
         _set(new, "__pydantic_private__", None)
         return new
@@ -76,7 +74,7 @@ class Message(BaseModel):
         """
         new = cls.__new__(cls)
         _set(new, "__dict__", {**_defaults(cls), **fields})
-        _set(new, "__pydantic_fields_set__", _ANY)
+        _set(new, "__pydantic_fields_set__", set())
         _set(new, "__pydantic_extra__", None)
         _set(new, "__pydantic_private__", None)
         return new

@@ -96,6 +96,8 @@ class StepState(Message):
     """It ended on its fallback or was skipped after a failure."""
     escalated: bool = False
     """The higher agent was asked."""
+    input: Any = None
+    """What a replay gives the agent instead of what it got before."""
     items: Items | None = None
     question: Question | None = None
 

@@ -91,6 +91,20 @@ class Replay(Message):
     case_id: str
     task_id: str
     command_id: str
+    input: Any = None
+    """What the agent gets instead of the event's data (or its item); null: the same as before."""
+    by: str = ""
+    why: str = ""
+
+
+class Drop(Message):
+    """Nobody will replay this dead task: its case need not be kept for it any more."""
+
+    ce_type: ClassVar[str] = "caseworks.drop"
+
+    case_id: str
+    task_id: str
+    command_id: str
     by: str = ""
     why: str = ""
 
@@ -100,13 +114,14 @@ def correlation_id_of(event_type: str, subject: str) -> str:
     return str(uuid5(NAMESPACE_URL, f"{event_type}\n{subject}"))
 
 
-Command = Opened | Outcome | Progress | Signal | Decision | Cancel | Replay
+Command = Opened | Outcome | Progress | Signal | Decision | Cancel | Replay | Drop
 """What moves a case."""
 CorrelationCommand = Correlated | Listen
 """What moves a correlation."""
 
 COMMANDS: dict[str, type[Command]] = {
-    model.ce_type: model for model in (Opened, Outcome, Progress, Signal, Decision, Cancel, Replay)
+    model.ce_type: model
+    for model in (Opened, Outcome, Progress, Signal, Decision, Cancel, Replay, Drop)
 }
 CORRELATION_COMMANDS: dict[str, type[CorrelationCommand]] = {
     model.ce_type: model for model in (Correlated, Listen)

@@ -61,6 +61,7 @@ MESSAGES: tuple[Published, ...] = (
     Published("listen", commands.Listen),
     Published("cancel", commands.Cancel, by_others=True),
     Published("replay", commands.Replay, by_others=True),
+    Published("drop", commands.Drop, by_others=True),
     Published("result", result.Result),
     Published("approval_requested", approval.ApprovalRequested),
     Published("approval_ended", approval.ApprovalEnded),

@@ -8,7 +8,7 @@ from coordinator.effects import Bury, Ignored, Publish
 from coordinator.workflow import Plan, compile_workflow
 from schemas.agent import AgentSpec
 from schemas.base import instant
-from schemas.commands import Cancel, Replay
+from schemas.commands import Cancel, Drop, Replay
 from schemas.event import Event
 from schemas.outcome import Delegate, Failure
 from schemas.result import Result
@@ -372,6 +372,35 @@ def test_an_escalated_case_keeps_what_was_done() -> None:
     it.ends("second", "failed")
 
     assert it.case.status == "escalated"
+
+
+# --- dead letters
+
+
+def test_a_replay_may_give_the_agent_something_else() -> None:
+    it = machine(*mapped(concurrency=1))
+    it.ends("check:0", "failed")
+    letter = {"task_id": task_id_of(it.case.case_id, "check:0"), "command_id": "dlq:0:1"}
+    it.do(Replay(case_id=it.case.case_id, input="corrected", **letter))
+
+    assert work_of(it, "check:0").input == "corrected"
+    it.ends("check:0", "retry")
+    it.at(it.case.steps["check"].due or 0)
+    assert work_of(it, "check:0").input == "corrected"
+
+
+def test_a_case_that_was_parked_for_a_dropped_letter_ends() -> None:
+    it = machine(step("first", on_dead_letter="park"))
+    it.ends("first", "failed")
+    assert it.case.status == "parked"
+    letter = {"task_id": task_id_of(it.case.case_id, "first"), "command_id": "dlq:0:1"}
+    drop = Drop(case_id=it.case.case_id, why="a test order", **letter)
+    it.do(drop)
+
+    assert it.case.status == "failed"
+    assert it.case.dead_letters == ()
+    assert results(it)[0].reason == "first: dropped: a test order"
+    assert it.do(drop) == [Ignored("nothing_to_replay")]
 
 
 # --- delegation
