@@ -12,6 +12,7 @@ from coordinator.case_turn import CaseTurn, OrchestratorLimits, World
 from coordinator.partition import ENTITY_MARK, PartitionState, keeps_whole
 from coordinator.records import Writer
 from coordinator.turn import UNKNOWN, Turn
+from coordinator.versions import check_unchanged, note_key, note_of
 from coordinator.workflow import Plan
 from events.broker import LogEnds, Message, TopicPartition
 from events.envelope import WRITER
@@ -42,6 +43,7 @@ class Orchestrator:
         self.world = World(
             writer=Writer(topics),
             plans={plan.name: plan for plan in plans},
+            version_notes={plan.name: note_of(plan) for plan in plans},
             states=self.states,
             limits=limits,
             home_of=lambda case_id: partition_of(case_id.encode(), partitions),
@@ -60,8 +62,14 @@ class Orchestrator:
         self.states[source.partition].restore(messages, upto)
 
     def restored(self, source: TopicPartition, committed: int | None) -> int | None:
-        """The group's position; where it expired, the changelog's own record of it."""
-        return committed if committed is not None else self.states[source.partition].position
+        """The group's position; where it expired, the changelog's own record of it.
+
+        Raises `DeclarationError` when a version that cases run on is not what it was.
+        """
+        state = self.states[source.partition]
+        for plan in self.world.plans.values():
+            check_unchanged(state.note(note_key(plan.name, plan.spec.version)), plan)
+        return committed if committed is not None else state.position
 
     # --- a turn
 
