@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -118,6 +119,20 @@ class App:
         except ValidationError as error:
             raise wrong_value(f"workflow {name!r}", error) from None
         self._add(spec, on, awaited)
+
+    def load_workflow(self, path: str | Path) -> None:
+        """Declare the workflow of a YAML file; its agents are this app's.
+
+        Raises `DeclarationError`.
+
+        Example:
+            `app.load_workflow(Path(__file__).parent / "order.yaml")`
+        """
+        from caseworks.workflow_file import read_workflow
+
+        found = read_workflow(Path(path))
+        limits = {name: agent.spec for name, agent in self._agents.items()}
+        self._add(found.with_limits_of(limits), found.load_on(), found.load_awaited())
 
     def _add(self, spec: WorkflowSpec, on: Mapping[str, Any], awaited: Mapping[str, Any]) -> None:
         check_signatures(spec, self._agents, awaited)
