@@ -84,8 +84,8 @@ def test_after_a_commit_the_state_knows_how_far_the_changelog_is() -> None:
     stand.tell(opened(stand.plan))
     stand.turns(4)
 
-    assert stand.it.adopt(INBOX) == 2
-    assert stand.broker.log(LOG).end == 3
+    assert stand.it.adopt(INBOX) == 3
+    assert stand.broker.log(LOG).end == 4
     assert stand.it.restored(INBOX, None) == 1
 
 
@@ -96,7 +96,7 @@ def test_a_regained_partition_is_restored_from_where_its_last_commit_ended() -> 
     before = stand.case_ids()
     stand.broker.rebalance("cw.orchestrator")
 
-    assert read_from(stand.turns(4)) == [3]
+    assert read_from(stand.turns(4)) == [4]
     assert stand.case_ids() == before
     assert INBOX in stand.loop.ready
 
