@@ -8,7 +8,7 @@ from typing import assert_never
 
 from pydantic import ValidationError
 
-from coordinator import correlation_turn
+from coordinator import correlation_turn, waits_turn
 from coordinator.case import Tick, apply, next_due
 from coordinator.correlation import DEFAULT_LIMITS, CorrelationLimits
 from coordinator.effects import (
@@ -33,6 +33,7 @@ from coordinator.partition import (
 )
 from coordinator.records import Writer
 from coordinator.turn import Turn
+from coordinator.versions import note_key, plan_of
 from coordinator.view import Parts, no_parts
 from coordinator.workflow import Plan
 from events.broker import Headers, Message, Record
@@ -40,7 +41,7 @@ from events.dead_letters import dead_letter_record, letter_for
 from events.envelope import is_hostile
 from events.errors import PayloadError
 from schemas.case import Case, Position, StepState
-from schemas.commands import COMMANDS, Command, Opened
+from schemas.commands import COMMANDS, Command, Decision, Opened, Signal
 from schemas.outcome import Failure, Outcome
 
 TICK_AGAIN_S = 0.05
@@ -69,6 +70,8 @@ class World:
 
     writer: Writer
     plans: Mapping[str, Plan]
+    version_notes: Mapping[str, bytes]
+    """By workflow: what the changelog notes of its current version."""
     states: Mapping[int, PartitionState]
     limits: OrchestratorLimits
     home_of: Callable[[str], int]
@@ -116,12 +119,17 @@ class CaseTurn(Turn):
         case = self.load(message.partition, command.case_id)
         if case is None and not self._belongs(message, command):
             return
-        name = case.workflow if case else command.workflow if isinstance(command, Opened) else ""
-        plan = self.world.plans.get(name)
+        if case is not None:
+            plan, name = self.plan_of(message.partition, case), case.workflow
+        else:
+            name = command.workflow if isinstance(command, Opened) else ""
+            plan = self.world.plans.get(name)
         if plan is None:
             raise PayloadError("unknown_workflow", f"no workflow {name!r} runs here")
         if isinstance(command, Outcome):
             command = self._bounded(message, command)
+        elif isinstance(command, Signal | Decision):
+            waits_turn.check(self, message, command)
         self.apply(message.partition, case, command, plan)
 
     def apply(self, partition: int, case: Case | None, command: Command | Tick, plan: Plan) -> bool:
@@ -143,8 +151,23 @@ class CaseTurn(Turn):
             raise PayloadError("cannot_apply", text) from error
         self.cases[partition, after.case_id] = after
         if case is None:
+            self._note_version(partition, plan)
             self.count("caseworks_cases_opened_total", workflow=after.workflow)
         return True
+
+    def plan_of(self, partition: int, case: Case) -> Plan | None:
+        """The plan that a case began with; where nobody noted it, the current one."""
+        plan = self.world.plans.get(case.workflow)
+        if plan is not None and plan.spec.version == case.workflow_version:
+            return plan
+        note = self.load_note(partition, note_key(case.workflow, case.workflow_version))
+        return plan if note is None else plan_of(note)
+
+    def _note_version(self, partition: int, plan: Plan) -> None:
+        """The partition's changelog knows every version that its cases began with."""
+        key, note = note_key(plan.name, plan.spec.version), self.world.version_notes[plan.name]
+        if self.load_note(partition, key) != note:
+            self.notes[partition, key] = note
 
     def _parts_of(self, partition: int, case: Case | None) -> Parts:
         """How the machine gets at the items of the case's maps."""
@@ -198,7 +221,7 @@ class CaseTurn(Turn):
         except ValidationError:
             return
         case = self.load(message.partition, outcome.case_id)
-        plan = self.world.plans.get(case.workflow) if case else None
+        plan = self.plan_of(message.partition, case) if case else None
         if plan is not None:
             failed = _failed(outcome, "uncommittable", "its outcome could not be committed")
             self.apply(message.partition, case, failed, plan)
@@ -224,7 +247,7 @@ class CaseTurn(Turn):
         case = self.load(partition, case_id)
         if case is None:
             return
-        plan = self.world.plans.get(case.workflow)
+        plan = self.plan_of(partition, case)
         if plan is None:
             self.count("caseworks_outcomes_ignored_total", why="unknown_workflow")
             self.idle.append((partition, case_id, self.now + CANNOT_TICK_S))
@@ -302,7 +325,7 @@ class CaseTurn(Turn):
                 reason = effect.error.kind
                 self.count("caseworks_dead_letters_total", topic=record.topic, reason=reason)
             case Ask() | Answered() | Tune():
-                """Not carried out yet."""
+                waits_turn.carry_out(self, case, plan, effect)
             case Ignored():
                 self._count_ignored((effect,))
             case _:

@@ -73,7 +73,7 @@ def waiting(event_type: str = "ticket.replied") -> Intake:
     """An intake whose one workflow waits for a reply."""
     plan = diamond()
     wait = StepSpec(name="answer", wait=WaitSpec(event=event_type, timeout_s=60))
-    spec = plan.spec.model_copy(update={"steps": (*plan.spec.steps, wait)})
+    spec = plan.spec.evolve(steps=(*plan.spec.steps, wait), version="")
     return Intake(Topics("cw"), [compile_workflow(spec, AGENTS)], {}, 1_048_576)
 
 

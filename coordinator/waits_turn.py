@@ -1,0 +1,51 @@
+"""Waits and approvals in a turn of the orchestrator.
+
+What the world says must fit into its case; what a case asks of the world is written.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from coordinator import approval_records
+from coordinator.correlation_turn import listen_record
+from coordinator.effects import Answered, Ask, Tune
+from coordinator.workflow import Plan
+from events.broker import Message
+from events.envelope import is_hostile
+from events.errors import PayloadError
+from schemas.case import Case
+from schemas.commands import Decision, Signal
+
+if TYPE_CHECKING:
+    from coordinator.case_turn import CaseTurn
+
+
+def check(turn: CaseTurn, message: Message, command: Signal | Decision) -> None:
+    """A case takes nothing that it cannot hold. Raises `PayloadError`: it can be sent again."""
+    said = command.data if isinstance(command, Signal) else command.correction
+    if said is None:
+        return
+    if is_hostile(said):
+        raise PayloadError("not_json", "it is nested too deep or holds an infinity")
+    case_id = command.case_id
+    grown = turn.grown.get(case_id, 0) + len(message.value or b"")
+    held = grown + len(turn.world.states[message.partition].cases.get(case_id, b""))
+    if held > turn.world.limits.case_bytes_max:
+        raise PayloadError("case_too_large", f"with this the case would hold {held} bytes")
+    turn.grown[case_id] = grown
+
+
+def carry_out(turn: CaseTurn, case: Case, plan: Plan, effect: Ask | Answered | Tune) -> None:
+    """The records of what a case asks of people and correlations."""
+    writer, now = turn.world.writer, turn.now
+    match effect:
+        case Ask():
+            turn.records.append(approval_records.requested(writer, case, plan, effect, now))
+            turn.count("caseworks_approvals_requested_total", workflow=case.workflow)
+        case Answered(ending=ending):
+            turn.records.append(approval_records.ended(writer, case, effect, now))
+            turn.count("caseworks_approvals_ended_total", workflow=case.workflow, ending=ending)
+        case Tune(event_type, on):
+            if case.event.subject:
+                turn.records.append(listen_record(turn, case, event_type, on=on))
