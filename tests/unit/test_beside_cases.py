@@ -49,7 +49,7 @@ def with_all() -> Notebook:
     desk.tell(opened(desk.plan))
     desk.beside(
         parts={(HOME, CASE_ID, "check:0"): b"a", (HOME, CASE_ID, "check:1"): b"b"},
-        notes={(HOME, "plan/ticket/1"): b"p", (HOME, "other"): b"o"},
+        notes={(HOME, "lot/1"): b"p", (HOME, "other"): b"o"},
         entities={(HOME, KEY): (WAITS, START + 50.25)},
     )
     return desk
@@ -61,8 +61,8 @@ def test_what_is_beside_the_cases_comes_back_from_the_changelog() -> None:
     assert sorted(state.part_names(CASE_ID)) == ["check:0", "check:1"]
     assert state.part(CASE_ID, "check:1") == b"b"
     assert state.part(CASE_ID, "none") is None
-    assert state.note("plan/ticket/1") == b"p"
-    assert state.notes("plan/") == {"plan/ticket/1": b"p"}
+    assert state.note("lot/1") == b"p"
+    assert state.notes("lot/") == {"lot/1": b"p"}
     assert state.entity(KEY) == WAITS
     assert state.open_count == 1
 
@@ -71,7 +71,7 @@ def test_the_keys_of_the_changelog_tell_them_apart() -> None:
     desk = with_all()
 
     assert desk.logged(f"{CASE_ID}/check:0") == [b"a"]
-    assert desk.logged("\0plan/ticket/1") == [b"p"]
+    assert desk.logged("\0lot/1") == [b"p"]
     assert desk.logged(KEY) == [WAITS]
 
 
@@ -101,7 +101,7 @@ def test_a_turn_sees_its_own_changes_first() -> None:
     assert turn.load_part(HOME, CASE_ID, "check:0") is None
     assert turn.load_part(HOME, CASE_ID, "check:1") == b"b"
     assert turn.load_note(HOME, "other") is None
-    assert turn.load_note(HOME, "plan/ticket/1") == b"p"
+    assert turn.load_note(HOME, "lot/1") == b"p"
     assert turn.load_entity(HOME, KEY) == b"still waits"
 
 
@@ -112,7 +112,7 @@ def test_a_case_that_closes_takes_its_parts_along() -> None:
     assert desk.logged(f"{CASE_ID}/check:0") == [b"a", None]
     assert desk.state().part_names(CASE_ID) == ()
     assert desk.restarted().states[HOME].part_names(CASE_ID) == ()
-    assert desk.state().note("plan/ticket/1") == b"p"
+    assert desk.state().note("lot/1") == b"p"
 
 
 def test_a_part_written_in_the_turn_that_closes_its_case_is_not_left_behind() -> None:
@@ -152,7 +152,8 @@ def test_a_dropped_part_note_and_entity_stay_gone_after_a_restart() -> None:
     for it in (desk.it, desk.restarted()):
         state = desk.state(it)
         assert state.part_names(CASE_ID) == ("check:1",)
-        assert state.notes("") == {"plan/ticket/1": b"p"}
+        assert state.notes("lot/") == {"lot/1": b"p"}
+        assert state.note("other") is None
         assert state.entity(KEY) is None
         assert len(state.timers) == 1
 
