@@ -73,6 +73,7 @@ class Answers:
         self._agent = agent
         self._services = services
         self._source = services.source
+        self._unique = crc32(services.worker.encode())
         self._name, self._version, self._worker = (
             to_json(each) for each in (agent.name, agent.spec.version, services.worker)
         )
@@ -96,9 +97,9 @@ class Answers:
             message.offset,
             rfc3339(message.timestamp_ms / 1000),
             rfc3339(started),
-            rfc3339(finished),
+            (ended := rfc3339(finished)),
         )
-        return self._record(asker, value, attempt)
+        return self._record(asker, value, attempt, ended)
 
     def outcome(self, asker: LeanTask | Asker, verdict: Verdict, attempt: Attempt) -> Record:
         """The outcome of an attempt that ended in any way."""
@@ -127,20 +128,20 @@ class Answers:
         if status in _WITH_TASK:
             full = outcome.evolve(task=message.value).to_json()
             if len(full) <= self._services.limits.outcome_bytes_max:
-                return self._record(asker, full, attempt)
+                return self._record(asker, full, attempt, rfc3339(finished))
             _log.warning(
                 "task_too_large_for_its_outcome", agent=self._agent.name, case_id=asker.case_id
             )
-        return self._record(asker, outcome.to_json(), attempt)
+        return self._record(asker, outcome.to_json(), attempt, rfc3339(finished))
 
-    def _record(self, asker: LeanTask | Asker, value: bytes, attempt: Attempt) -> Record:
+    def _record(
+        self, asker: LeanTask | Asker, value: bytes, attempt: Attempt, ended: bytes
+    ) -> Record:
         message = attempt.message
-        run = (
-            f"{message.partition}:{message.offset}:{int(attempt.started * 1e6)}:"
-            f"{self._services.worker}"
-        )
-        ce_id = f"{asker.task_id}:{asker.attempt}:{crc32(run.encode()):08x}"
-        headers = headers_of(Outcome.ce_type, self._source, ce_id, attempt.finished)
+        run = b"%d:%d:%d" % (message.partition, message.offset, int(attempt.started * 1e6))
+        unique = crc32(run, self._unique)
+        ce_id = b"%b:%d:%08x" % (asker.task_id.encode(), asker.attempt, unique)
+        headers = headers_of(Outcome.ce_type, self._source, ce_id, ended)
         return Record(
             asker.reply_to.topic,
             asker.case_id.encode(),

@@ -50,21 +50,21 @@ def record_of(  # noqa: PLR0913 - the attributes of one envelope
     partition: int | None = None,
 ) -> Record:
     """A message in binary mode. `travelling` is `travelling_of(...)` of its case or task."""
-    headers = (*headers_of(ce_type, source, ce_id, now), *travelling)
+    headers = headers_of(ce_type, source, ce_id.encode(), rfc3339(now)) + travelling
     return Record(topic, key.encode(), model.to_json(), headers, partition)
 
 
 def event_record(event: Event, topic: str, value: bytes) -> Record:
     """A business event in binary mode, keyed by its subject, else its id."""
-    headers = headers_of(event.type, event.source, event.id, event.time.timestamp())
+    time = rfc3339(event.time.timestamp())
+    headers = headers_of(event.type, event.source, event.id.encode(), time)
     key = (event.subject or event.id).encode()
-    return Record(topic, key, value, (*headers, *travelling_of(event)))
+    return Record(topic, key, value, headers + travelling_of(event))
 
 
-def headers_of(ce_type: str, source: str, ce_id: str, time_s: float) -> Headers:
-    """The attributes that every message has; `time_s` in seconds since the epoch."""
-    id_and_time = (("ce_id", ce_id.encode()), ("ce_time", rfc3339(time_s)))
-    return _shared_headers(ce_type, source) + id_and_time
+def headers_of(ce_type: str, source: str, ce_id: bytes, time: bytes) -> Headers:
+    """The attributes that every message has."""
+    return (*_shared_headers(ce_type, source), ("ce_id", ce_id), ("ce_time", time))
 
 
 @lru_cache(maxsize=256)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from events.broker import LogEnds, LogSlice, Message, Record, Taken, TopicPartition
 
@@ -129,15 +129,13 @@ class Open:
 # --- workers
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """A message to execute; the executor's answer comes back as `Settled`."""
 
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(NamedTuple):
     """The outcome (or dead letter) of this message is acknowledged by the broker."""
 
     source: TopicPartition

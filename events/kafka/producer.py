@@ -80,7 +80,8 @@ class EagerProducer:
         """Made when first needed: a worker that never has much to do keeps one client."""
 
     def produce(self, record: Record, on_delivery: DeliveryReport | None = None) -> None:
-        if self._prompt.waiting < PROMPT_MAX:
+        waiting = self._prompt.waiting + (self._bulk.waiting if self._bulk else 0)
+        if waiting < PROMPT_MAX:
             self._prompt.produce(record, on_delivery)
             return
         if self._bulk is None:
