@@ -114,6 +114,8 @@ class System:
         if not self.drivers:
             return False, "starting"
         now = monotonic()
+        for why in (why for loop in self.loops for why in loop.stopped.values()):
+            return False, why
         for driver in self.drivers:
             if not driver.alive:
                 return False, f"{driver.name} has ended"
@@ -279,12 +281,24 @@ class System:
         elif name in ("aborted", "fenced", "retried"):
             self.telemetry.count("caseworks_transactions_total", loop=loop, end=name)
             _log.warning(name, **{key: str(value) for key, value in fields.items()})
+        elif name in ("discarded", "stopped"):
+            self._troubled(name, loop, fields)
         elif name in ("loop_failed", "release"):
             _log.error(name, **{key: str(value) for key, value in fields.items()})
         else:
             if name == "restored":
                 self.restoring.discard(loop)
             _log.info(name, **{key: str(value) for key, value in fields.items()})
+
+    def _troubled(self, name: str, loop: str, fields: Mapping[str, Any]) -> None:
+        """A state was thrown away, or its partition stands still."""
+        if name == "stopped":
+            self.telemetry.count("caseworks_partitions_stopped_total", loop=loop)
+            _log.error("partition_stopped", **{key: str(value) for key, value in fields.items()})
+        else:
+            reason = str(fields["reason"])
+            self.telemetry.count("caseworks_states_discarded_total", reason=reason)
+            _log.warning("state_discarded", **{key: str(value) for key, value in fields.items()})
 
     def _committed(self, loop: str, turn: Turn) -> None:
         tell = self.telemetry

@@ -61,6 +61,9 @@ class OrchestratorLimits:
     keep_s: float = 30 * 86_400.0
     """How long a closed case with a live dead letter is kept: as long as the letter."""
     dedupe_window_s: float = 7 * 86_400.0
+    unseen_max_s: float = 12 * 3600.0
+    """A state that has not seen its changelog for so long is thrown away: well below the time that
+    tombstones are kept there (`delete.retention.ms`)."""
     correlation: CorrelationLimits = DEFAULT_LIMITS
 
 
@@ -203,7 +206,7 @@ class CaseTurn(Turn):
         """An output that would take the case over its size fails its step instead."""
         grown = self.grown.get(outcome.case_id, 0) + len(message.value or b"")
         state = self.world.states[message.partition]
-        held = grown + len(state.cases.get(outcome.case_id, b""))
+        held = grown + state.size_of(outcome.case_id)
         if is_hostile(outcome.output):
             return _failed(
                 outcome, "not_json", "its output is nested too deep or holds an infinity"

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
-from coordinator.turn import UNKNOWN, Turn
+from coordinator.turn import UNKNOWN, Adopted, Turn
 from coordinator.workflow import Plan
 from events.broker import LogEnds, Message, Record, TopicPartition
 from events.dead_letters import dead_letter_record, letter_for
@@ -144,13 +144,17 @@ class Intake:
 
     # --- a loop without state
 
-    def adopt(self, source: TopicPartition) -> int:
+    def adopt(self, source: TopicPartition, end: int, now: float) -> Adopted:
         """Never asked: there is no changelog."""
-        raise AssertionError(source)
+        raise AssertionError((source, end, now))
 
     def restore(self, source: TopicPartition, messages: Sequence[Message], upto: int) -> None:
         """Never asked: there is no changelog."""
         raise AssertionError((source, len(messages), upto))
+
+    def abandon(self, source: TopicPartition) -> None:
+        """Never asked: there is no state."""
+        raise AssertionError(source)
 
     def restored(self, source: TopicPartition, committed: int | None) -> int | None:
         """Go on where the group stopped."""
@@ -162,3 +166,6 @@ class Intake:
 
     def drop(self, turn: Turn) -> None:
         """Nothing to forget."""
+
+    def close(self) -> None:
+        """Nothing to free."""

@@ -6,20 +6,25 @@ promoted into the partitions' states.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from coordinator.case_turn import CaseTurn, OrchestratorLimits, World
 from coordinator.partition import ENTITY_MARK, PartitionState, keeps_whole
 from coordinator.records import Writer
-from coordinator.turn import UNKNOWN, Turn
+from coordinator.store import DictStore, Store
+from coordinator.turn import UNKNOWN, Adopted, Turn
 from coordinator.versions import check_unchanged, note_key, note_of
 from coordinator.workflow import Plan
 from events.broker import LogEnds, Message, TopicPartition
 from events.envelope import WRITER
-from events.errors import PayloadError
+from events.errors import PayloadError, StateLostError
 from events.partitioner import partition_of
 from events.topics import Topics
 from schemas.outcome import Outcome
+
+RECENT_MAX = 20_000
+"""Decoded cases held in memory beside their bytes, over all partitions of a process."""
+RECENT_MIN = 100
 
 
 class Orchestrator:
@@ -35,10 +40,16 @@ class Orchestrator:
         partitions: int,
         writer_id: str,
         limits: OrchestratorLimits,
+        store_of: Callable[[int], Store] = lambda _: DictStore(),
     ) -> None:
-        """*partitions* is the inbox's fixed count; *writer_id* the loop's transactional id."""
+        """*partitions* is the inbox's fixed count; *writer_id* the loop's transactional id.
+
+        *store_of* opens what holds the state of a partition.
+        """
         self.changelog: str | None = topics.cases
         self.limits = limits
+        self.store_of = store_of
+        self._adopted_at: dict[int, float] = {}
         self.states: dict[int, PartitionState] = {}
         self.world = World(
             writer=Writer(topics),
@@ -52,10 +63,43 @@ class Orchestrator:
 
     # --- restore
 
-    def adopt(self, source: TopicPartition) -> int:
-        """The changelog offset to read on from: state of partitions that went was kept."""
-        state = self.states.setdefault(source.partition, PartitionState(self.limits.keep_s))
-        return state.log_offset
+    def adopt(self, source: TopicPartition, end: int, now: float) -> Adopted:
+        """State of partitions that went was kept, in memory or in a store: only the rest is read.
+
+        What cannot be trusted is thrown away: a state that is ahead of its changelog (which was
+        made anew), and one that is so old that tombstones may be gone that it never saw.
+        """
+        state, discarded = self.states.get(source.partition), None
+        if state is None:
+            state, discarded = self._open(source.partition)
+        if state.log_offset > end:
+            discarded = "ahead"
+        elif state.log_offset and now - state.seen_at > self.limits.unseen_max_s:
+            discarded = "stale"
+        if discarded is not None:
+            state.forget_all()
+        if not state.log_offset:
+            state.seen_at = now
+        self._adopted_at[source.partition] = now
+        for each in self.states.values():
+            each.recent_max = max(RECENT_MIN, RECENT_MAX // len(self.states))
+        return Adopted(state.log_offset, discarded)
+
+    def _open(self, partition: int) -> tuple[PartitionState, str | None]:
+        store = self.store_of(partition)
+        discarded = store.discarded
+        try:
+            state = PartitionState(self.limits.keep_s, store)
+        except StateLostError:
+            discarded = "corrupt"
+            store.clear()
+            state = PartitionState(self.limits.keep_s, store)
+        self.states[partition] = state
+        return state, discarded
+
+    def abandon(self, source: TopicPartition) -> None:
+        """What was restored of this partition is of no use."""
+        self.states[source.partition].forget_all()
 
     def restore(self, source: TopicPartition, messages: Sequence[Message], upto: int) -> None:
         """Apply committed changelog records."""
@@ -67,6 +111,7 @@ class Orchestrator:
         Raises `DeclarationError` when a version that cases run on is not what it was.
         """
         state = self.states[source.partition]
+        state.seen_at = self._adopted_at[source.partition]
         for plan in self.world.plans.values():
             check_unchanged(state.note(note_key(plan.name, plan.spec.version)), plan)
         return committed if committed is not None else state.position
@@ -101,7 +146,7 @@ class Orchestrator:
         """The overlay becomes the state, which is as far as the changelog from then on (rule 3)."""
         assert isinstance(turn, CaseTurn)  # a loop gives back what `plan` made
         for partition, fired in turn.fired.items():
-            self.states[partition].timers.fired(turn.now, fired)
+            self.states[partition].fired(turn.now, fired)
         for (partition, case_id, name), part in turn.parts.items():
             self.states[partition].put_part(case_id, name, part)
         for (partition, note), text in turn.notes.items():
@@ -118,21 +163,28 @@ class Orchestrator:
             else:
                 state.close(case_id, case.closed or turn.now)
         for partition, case_id, due in turn.idle:
-            self.states[partition].timers.arm(case_id, due)
+            self.states[partition].arm(case_id, due)
         for partition, entries in turn.expired.items():
-            self.states[partition].closed.forget(entries)
+            self.states[partition].forget_closed(entries)
+        offsets = {source.partition: end for source, end in ends.items()}
         for source, position in turn.positions.items():
-            self.states[source.partition].position = position
-        for source, end in ends.items():
-            self.states[source.partition].log_offset = end
+            state = self.states[source.partition]
+            state.position, state.seen_at = position, turn.now
+            state.commit(offsets.get(source.partition))
 
     def drop(self, turn: Turn) -> None:
         """Nothing to undo: the overlay goes with the turn."""
+
+    def close(self) -> None:
+        """Let the stores write what they still hold."""
+        for state in self.states.values():
+            state.store.close()
 
     def _fire(self, turn: CaseTurn, source: TopicPartition, position: int) -> None:
         """Tick what is due; a timer's turn sends its partition's position again (rule 2)."""
         state, limits = self.states[source.partition], self.limits
         due = state.timers.due(turn.now, limits.due_max)
+        due += state.alarms.due(turn.now, limits.due_max)
         expired = state.closed.expired(turn.now, limits.dedupe_window_s, limits.due_max)
         if not due and not expired:
             return

@@ -13,7 +13,14 @@ from typing import Any
 
 from coordinator.turn import Processor, Turn
 from events.broker import LogEnds, Message, Taken, TopicPartition
-from events.errors import AbortableError, FencedError, RetriableError, UnstableError
+from events.errors import (
+    AbortableError,
+    ChangelogError,
+    FencedError,
+    RetriableError,
+    StateLostError,
+    UnstableError,
+)
 from events.loop import (
     Abort,
     Begin,
@@ -79,12 +86,20 @@ class TransactionalLoop:
         self.epochs: dict[TopicPartition, int] = {}
         self.ready: dict[TopicPartition, int | None] = {}
         self.pending: dict[TopicPartition, _Restoring] = {}
+        self.stopped: dict[TopicPartition, str] = {}
+        """Partitions whose changelog cannot be read, and why: they stand still."""
         self.batch = limits.batch_max
         self.aborts = 0
         self.fenced_at: float | None = None
 
     def run(self) -> Loop:
         """Take, commit, for ever."""
+        try:
+            yield from self._run()
+        finally:
+            self.processor.close()
+
+    def _run(self) -> Loop:
         yield from self._repeat(Init())
         while True:
             wait_s = 0.005 if self.pending else self.limits.take_timeout_s
@@ -96,7 +111,13 @@ class TransactionalLoop:
                 messages = [m for m in messages if m.source in self.ready]
                 yield from self._restore_pending()
             now: float = yield Now()
-            turn = self.processor.plan(messages, self.ready, now)
+            try:
+                turn = self.processor.plan(messages, self.ready, now)
+            except StateLostError as error:
+                back = {m.source: self.ready[m.source] for m in messages}
+                yield from self._repeat(Open(back))
+                yield from self._lose(error)
+                continue
             if turn is not None:
                 yield from self._transact(turn, messages, now)
 
@@ -118,6 +139,19 @@ class TransactionalLoop:
     def _forget(self, source: TopicPartition) -> None:
         self.ready.pop(source, None)
         self.pending.pop(source, None)
+        self.stopped.pop(source, None)
+
+    def _lose(self, error: StateLostError) -> Step:
+        """The state of a partition cannot be trusted any more: it is restored from the log."""
+        for source in [s for s in self.ready if s.partition == error.partition]:
+            self.processor.abandon(source)
+            del self.ready[source]
+            self.pending[source] = _Restoring()
+            yield self._discarded(source, "corrupt", str(error))
+
+    def _discarded(self, source: TopicPartition, reason: str, error: str = "") -> Note:
+        fields = {"loop": self.processor.name, "partition": source.partition, "reason": reason}
+        return Note("discarded", {**fields, "error": error})
 
     def _restore_pending(self) -> Step:
         """(a) committed positions, (b) high watermarks, (c) changelogs up to them; (d) start."""
@@ -144,12 +178,16 @@ class TransactionalLoop:
         if not new:
             return
         committed = yield from self._repeat(Committed(tuple(new)))
+        now: float = yield Now()
         for source in new:
             state = self.pending[source]
             state.committed, state.end, state.stalled_since = committed[source], 0, None
             if self.processor.changelog is not None:
                 state.end = yield from self._repeat(LogEnd(self._log(source)))
-                state.offset = self.processor.adopt(source)
+                adopted = self.processor.adopt(source, state.end, now)
+                state.offset = adopted.offset
+                if adopted.discarded is not None:
+                    yield self._discarded(source, adopted.discarded)
 
     def _read_changelogs(self) -> Step:
         """One slice of each; returns the partitions where an open transaction hides the rest."""
@@ -161,12 +199,24 @@ class TransactionalLoop:
         stuck = []
         for source, state in behind.items():
             slice_ = slices[self._log(source)]
-            self.processor.restore(source, slice_.messages, slice_.next_offset)
+            try:
+                self.processor.restore(source, slice_.messages, slice_.next_offset)
+            except ChangelogError as error:
+                yield from self._stop(source, error)
+                continue
             if slice_.next_offset == state.offset:
                 stuck.append(source)
             else:
                 state.offset, state.stalled_since = slice_.next_offset, None
         return stuck if len(stuck) == len(behind) else []
+
+    def _stop(self, source: TopicPartition, error: ChangelogError) -> Step:
+        """A record cannot be read: this partition stands still, the others go on."""
+        self.processor.abandon(source)
+        del self.pending[source]
+        self.stopped[source] = str(error)
+        said = {"loop": self.processor.name, "partition": source.partition, "error": str(error)}
+        yield Note("stopped", said)
 
     def _stalled(self, source: TopicPartition, state: _Restoring) -> Step:
         """An open transaction hides what we need: after a while, end it for its writer."""
@@ -198,9 +248,12 @@ class TransactionalLoop:
             self.processor.drop(turn)
             yield from self._renew(now)
         else:
-            self.processor.promote(turn, ends)
             self.ready.update(turn.positions)
             self.aborts, self.batch = 0, self.limits.batch_max
+            try:
+                self.processor.promote(turn, ends)
+            except StateLostError as error:
+                yield from self._lose(error)
             yield Note("committed", {"loop": self.processor.name, "turn": turn})
 
     def _abort(self, turn: Turn, messages: Sequence[Message], now: float, error: Exception) -> Step:
@@ -235,6 +288,7 @@ class TransactionalLoop:
         self.fenced_at = now
         yield Note("fenced", {"loop": self.processor.name})
         yield from self._repeat(Renew())
+        self.stopped.clear()
         self.ready.clear()
         self.pending = {source: _Restoring() for source in self.epochs}
 

@@ -33,6 +33,16 @@ class Turn:
         self.observed.append((name, value, tuple(labels.items())))
 
 
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """What a processor has of a partition."""
+
+    offset: int
+    """The changelog offset to read on from."""
+    discarded: str | None = None
+    """Why a state that was there cannot be trusted and was thrown away: a stable word."""
+
+
 class Processor(Protocol):
     """The pure side of a loop: messages in, a turn out, state changed only by `promote`."""
 
@@ -42,11 +52,17 @@ class Processor(Protocol):
     changelog: str | None
     """The topic its state is restored from; `None` for a loop without state."""
 
-    def adopt(self, source: TopicPartition) -> int:
-        """A partition was assigned: the changelog offset to read on from."""
+    def adopt(self, source: TopicPartition, end: int, now: float) -> Adopted:
+        """A partition was assigned, whose changelog ends at `end`: where to read on from."""
 
     def restore(self, source: TopicPartition, messages: Sequence[Message], upto: int) -> None:
-        """Apply committed changelog records; the next read starts at `upto`."""
+        """Apply committed changelog records; the next read starts at `upto`.
+
+        Raises `ChangelogError` for a record that cannot be read: `abandon` comes next.
+        """
+
+    def abandon(self, source: TopicPartition) -> None:
+        """Throw the state of a partition away: it is adopted from the beginning next."""
 
     def restored(self, source: TopicPartition, committed: int | None) -> int | None:
         """The changelog was read: the input position to start at (`None`: the earliest)."""
@@ -56,7 +72,8 @@ class Processor(Protocol):
     ) -> Turn | None:
         """What to do with these messages and with what is due; `None`: nothing.
 
-        `ready` holds the owned, restored partitions with their current positions.
+        `ready` holds the owned, restored partitions with their current positions. Raises
+        `StateLostError` when a partition's state cannot be trusted any more; so does `promote`.
         """
 
     def reject(self, message: Message, now: float, error: str) -> Turn:
@@ -70,3 +87,6 @@ class Processor(Protocol):
 
     def drop(self, turn: Turn) -> None:
         """The turn was aborted: forget its change."""
+
+    def close(self) -> None:
+        """The loop ends: free what is held."""

@@ -30,7 +30,7 @@ def check(turn: CaseTurn, message: Message, command: Signal | Decision) -> None:
         raise PayloadError("not_json", "it is nested too deep or holds an infinity")
     case_id = command.case_id
     grown = turn.grown.get(case_id, 0) + len(message.value or b"")
-    held = grown + len(turn.world.states[message.partition].cases.get(case_id, b""))
+    held = grown + turn.world.states[message.partition].size_of(case_id)
     if held > turn.world.limits.case_bytes_max:
         raise PayloadError("case_too_large", f"with this the case would hold {held} bytes")
     turn.grown[case_id] = grown

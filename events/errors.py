@@ -5,8 +5,10 @@ CaseworksError
 ├── OperatorError        who runs it; `exit_code` is the process's
 │   ├── SettingsError        a setting is missing or out of range
 │   ├── SetupError           broker, topics or installation are not as needed
+│   ├── ChangelogError       a record of the state cannot be read: its partition stands still
 │   └── DuplicateNameError   a second live process runs under this name
 ├── PayloadError         the sender: a message that cannot be processed; `reason` is a stable word
+├── StateLostError       the loop: what a store holds cannot be trusted; the changelog is read again
 ├── BrokerError          the loop: see `coordinator.transactional` for what it does
 │   ├── RetriableError       repeat the same call
 │   ├── AbortableError       abort the transaction, drop what it meant to change, seek back
@@ -63,6 +65,10 @@ class SetupError(OperatorError):
     """Broker, topics or installation are not as needed."""
 
 
+class ChangelogError(OperatorError):
+    """A record of the state cannot be read, or records were deleted before they were."""
+
+
 class DuplicateNameError(OperatorError):
     """A second live process runs under this name."""
 
@@ -75,6 +81,14 @@ class PayloadError(CaseworksError):
     def __init__(self, reason: str, message: str = "") -> None:
         super().__init__(message or reason)
         self.reason = reason
+
+
+class StateLostError(CaseworksError):
+    """What the store of a partition holds cannot be trusted."""
+
+    def __init__(self, message: str, *, partition: int) -> None:
+        super().__init__(message)
+        self.partition = partition
 
 
 class BrokerError(CaseworksError):

@@ -66,6 +66,8 @@ _ALL = (
     _histogram("restore_seconds", "Assignment to first command.", "loop", buckets=LONG_S),
     _gauge("loop_last_turn_timestamp_seconds", "When a loop last finished a turn.", "loop"),
     _histogram("loop_batch_size", "Messages taken in one turn.", "loop", buckets=SIZES),
+    _counter("states_discarded", "States of a partition that could not be trusted.", "reason"),
+    _counter("partitions_stopped", "Partitions whose changelog could not be read.", "loop"),
     # workers
     _counter("tasks", "Attempts by the status of their outcome.", "agent", "status"),
     _histogram("task_seconds", "Run time of an attempt.", "agent", buckets=LONG_S),

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from coordinator.case_turn import OrchestratorLimits
 from coordinator.orchestrator import Orchestrator
+from coordinator.store import DictStore
 from coordinator.transactional import LoopLimits, TransactionalLoop
+from coordinator.turn import Adopted
 from events.broker import ConsumerSpec, LogEnds, Record, TopicPartition
 from events.dispatch import Handles, advance
-from events.errors import FencedError
+from events.errors import FencedError, StateLostError
 from events.loop import Operation, ReadLogs, Take
 from events.memory import MemoryBroker
 from events.memory.producers import MemoryTransactionalProducer
+from events.partitioner import partition_of
 from events.topics import Partitions, Topics, catalogue
 from schemas.base import Message as Model
 from tests.unit.machine import START, diamond, event, opened
+from tests.unit.test_orchestrator import values_of
 
 TOPICS = Topics("cw")
 INBOX = TopicPartition("cw.inbox", 0)
 LOG = TopicPartition("cw.cases", 0)
-ONE = Partitions(inbox=1, events=1, tasks=1, results=1)
 
 
 class Deaf(MemoryTransactionalProducer):
@@ -31,18 +35,38 @@ class Deaf(MemoryTransactionalProducer):
         raise FencedError("the answer was lost")
 
 
+class Forgetful(DictStore):
+    """Cannot be read once."""
+
+    broken = False
+
+    def get(self, key: str) -> bytes | None:
+        if self.broken:
+            self.broken = False
+            raise StateLostError("a checksum is wrong", partition=0)
+        return super().get(key)
+
+
 class Stand:
     """One orchestrator's loop on a broker of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, partitions: int = 1) -> None:
         self.now = START
         self.broker = MemoryBroker(lambda: self.now)
         agents = ("triage", "billing", "kb", "reply", "spare")
-        self.broker.admin().create(catalogue(TOPICS, agents, ["ticket"], ONE))
+        count = Partitions(inbox=partitions, events=1, tasks=1, results=1)
+        self.broker.admin().create(catalogue(TOPICS, agents, ["ticket"], count))
         self.plan = diamond()
+        self.store = Forgetful()
         self.it = Orchestrator(
-            TOPICS, [self.plan], partitions=1, writer_id="w", limits=OrchestratorLimits()
+            TOPICS,
+            [self.plan],
+            partitions=partitions,
+            writer_id="w",
+            limits=OrchestratorLimits(),
+            store_of=lambda partition: self.store if partition == 0 else DictStore(),
         )
+        self.noted: list[tuple[str, Mapping[str, Any]]] = []
         spec = ConsumerSpec("cw.orchestrator", ("cw.inbox",), "w", paused_on_assign=True)
         self.handles = Handles(
             self.broker,
@@ -50,17 +74,19 @@ class Stand:
             self.broker.consumer(spec),
             transactional_id="w",
             reader=self.broker.reader(),
+            note=lambda name, fields: self.noted.append((name, fields)),
         )
         self.loop = TransactionalLoop(self.it, "w", LoopLimits())
         self.run = self.loop.run()
         self.operation: Operation = next(self.run)
 
-    def tell(self, *models: Model) -> None:
+    def tell(self, *models: Model, partition: int = 0) -> None:
         producer = self.broker.producer()
         for model in models:
             ce_type: str = getattr(model, "ce_type", "")
             headers = (("ce_type", ce_type.encode()),)
-            producer.produce(Record("cw.inbox", b"k", model.to_json(), headers, partition=0))
+            value = model.to_json()
+            producer.produce(Record("cw.inbox", b"k", value, headers, partition=partition))
 
     def turns(self, n: int) -> list[Operation]:
         """Go on until the loop has taken so many times; what it asked for."""
@@ -72,7 +98,7 @@ class Stand:
         return asked
 
     def case_ids(self) -> Sequence[str]:
-        return sorted(self.it.states[0].cases)
+        return sorted(values_of(self.it.states[0]))
 
 
 def read_from(asked: Sequence[Operation]) -> list[int]:
@@ -84,7 +110,7 @@ def test_after_a_commit_the_state_knows_how_far_the_changelog_is() -> None:
     stand.tell(opened(stand.plan))
     stand.turns(4)
 
-    assert stand.it.adopt(INBOX) == 3
+    assert stand.it.states[0].log_offset == 3
     assert stand.broker.log(LOG).end == 4
     assert stand.it.restored(INBOX, None) == 1
 
@@ -112,4 +138,65 @@ def test_a_commit_whose_answer_was_lost_does_not_move_the_state_and_is_read_agai
 
     assert read_from(asked) == [0]
     assert stand.case_ids() == [opened(stand.plan).case_id]
-    assert stand.it.adopt(INBOX) == stand.broker.log(LOG).end
+    assert stand.it.states[0].log_offset == stand.broker.log(LOG).end
+
+
+def test_a_partition_whose_changelog_cannot_be_read_stands_still_and_the_others_go_on() -> None:
+    stand = Stand(partitions=2)
+    from_the_future = Record("cw.cases", b"abc", b'{"v":9}', partition=0)
+    stand.broker.producer().produce(from_the_future)
+    some = [opened(stand.plan, event(f"e{number}")) for number in range(9)]
+    first, other = (
+        next(each for each in some if partition_of(each.case_id.encode(), 2) == home)
+        for home in (0, 1)
+    )
+    stand.tell(first)
+    stand.tell(other, partition=1)
+    stand.turns(6)
+
+    assert list(stand.loop.ready) == [TopicPartition("cw.inbox", 1)]
+    assert sorted(values_of(stand.it.states[1])) == [other.case_id]
+    (said,) = [fields for name, fields in stand.noted if name == "stopped"]
+    assert (said["partition"], said["loop"]) == (0, "orchestrator")
+    assert "cw.cases:0 offset 0, key 'abc': it has version 9" in said["error"]
+
+
+def test_a_partition_that_stands_still_is_tried_again_when_it_is_assigned_anew() -> None:
+    stand = Stand()
+    stand.broker.producer().produce(Record("cw.cases", b"abc", b"{", partition=0))
+    stand.turns(3)
+    stand.broker.producer().produce(Record("cw.cases", b"abc", None, partition=0))
+    assert INBOX in stand.loop.stopped
+    stand.broker.compact("cw.cases")
+    stand.broker.rebalance("cw.orchestrator")
+    stand.turns(4)
+
+    assert INBOX in stand.loop.ready
+    assert not stand.loop.stopped
+
+
+def test_a_state_that_cannot_be_trusted_any_more_is_restored_and_nothing_is_lost() -> None:
+    stand = Stand()
+    stand.tell(opened(stand.plan))
+    stand.turns(4)
+    stand.store.broken = True
+    stand.tell(opened(stand.plan, event("e2")))
+    asked = stand.turns(5)
+
+    assert read_from(asked) == [0]
+    assert len(stand.case_ids()) == 2
+    (said,) = [fields for name, fields in stand.noted if name == "discarded"]
+    assert (said["reason"], said["error"]) == ("corrupt", "a checksum is wrong")
+
+
+def test_a_state_that_is_ahead_of_its_changelog_or_long_unseen_is_thrown_away() -> None:
+    stand = Stand()
+    stand.tell(opened(stand.plan))
+    stand.turns(4)
+    end, later = 3, START + stand.it.limits.unseen_max_s
+
+    assert stand.it.adopt(INBOX, end, later).discarded is None
+    assert stand.it.adopt(INBOX, end - 1, START) == Adopted(0, "ahead")
+    stand.it.states[0].log_offset = 3
+    assert stand.it.adopt(INBOX, end, later + 1) == Adopted(0, "stale")
+    assert stand.case_ids() == []

@@ -82,7 +82,7 @@ def test_an_incompatible_change_to_a_running_version_is_refused() -> None:
     desk.plan = numbered(desk.plan, "7")
     desk.it = desk.new()
     for partition in range(PARTITIONS):
-        desk.it.adopt(TopicPartition("cw.inbox", partition))
+        desk.it.adopt(TopicPartition("cw.inbox", partition), 0, desk.now)
     desk.tell(opened(desk.plan))
 
     with pytest.raises(DeclarationError, match=r"version '7' has run with other steps.*'extra'"):
