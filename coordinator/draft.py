@@ -15,7 +15,7 @@ from coordinator.effects import (
     Tune,
 )
 from coordinator.expressions import ExpressionError, is_true
-from coordinator.keys import UNDO, WAITING
+from coordinator.keys import UNDO, WAITING, step_of
 from coordinator.result import result_of
 from coordinator.states import CASE, ENDED, ENDED_WELL, PASSIVE, STEP, CaseEvent, StepEvent
 from coordinator.view import CaseView, Parts, no_parts
@@ -31,6 +31,7 @@ class Draft(CaseView):
     """The mutable side of `coordinator.case`; lives for one command."""
 
     __slots__ = (
+        "advancing",
         "changed",
         "closed",
         "dead_letters",
@@ -63,6 +64,7 @@ class Draft(CaseView):
         self.signals = case.signals
         self.effects: list[Effect] = []
         self.changed = False
+        self.advancing = False
 
     # --- moves
 
@@ -89,16 +91,16 @@ class Draft(CaseView):
     def send(self, key: str, event: StepEvent, *, agent: str | None, **fields: Any) -> None:
         """Send the next attempt of a step to an agent."""
         state, step = self.at(key), self.spec(key)
-        self.move(
-            key,
-            event,
+        sent = state.evolve(
+            status=STEP[state.status][event],
             agent=agent,
             attempt=state.attempt + 1,
             deadline=self.backstop(step),
             first_sent=state.first_sent if state.first_sent is not None else self.now,
             **fields,
         )
-        self.effects.append(SendTask(self.work(key)))
+        self.put(key, sent)
+        self.effects.append(SendTask(self.work(key, step, sent)))
 
     def backstop(self, step: StepSpec) -> float | None:
         """When a step sent now is given up; `None`: the case's deadline serves."""
@@ -109,16 +111,16 @@ class Draft(CaseView):
     def finish_step(self, key: str, **fields: Any) -> None:
         """A step is done; go on with what waited for it."""
         self.move(key, "done", due=None, deadline=None, ended=self.now, **fields)
-        if key.endswith(UNDO):
-            undo.advance(self)
-        elif mapping.is_item(key):
-            mapping.ended(self, key)
-        elif key in self.delegated:
-            delegation.ended(self, key)
-        else:
+        if key in self.plan.steps:
             if self.status == "parked" and all(s.status != "parked" for s in self.steps.values()):
                 self.shift("resume", None)
             self.advance()
+        elif key.endswith(UNDO):
+            undo.advance(self)
+        elif key in self.delegated:
+            delegation.ended(self, key)
+        else:
+            mapping.ended(self, key)
 
     def skip_step(self, key: str, **fields: Any) -> None:
         """A step ends without an output; go on with what waited for it."""
@@ -132,31 +134,36 @@ class Draft(CaseView):
         """Start every step whose inputs are there; close the case when all have ended well."""
         if self.status == "undoing":
             undo.advance(self)
-            return
-        steps = self.steps
+        elif not self.advancing:  # whoever is at it sees what ends meanwhile
+            self.advancing = True
+            self._advance()
+            self.advancing = False
+
+    def _advance(self) -> None:
+        steps, plan = self.steps, self.plan
         ended = {name for name, state in steps.items() if state.status in ENDED_WELL}
         if len(ended) < len(steps):
-            for name in self.plan.order:
-                if steps[name].status == "waiting" and self._may_start(name, ended):
-                    self._start(self.plan.steps[name])
+            for name in plan.order:
+                if steps[name].status != "waiting":
+                    continue
+                step = plan.steps[name]
+                if ended.issuperset(step.after) or (step.join == "any" and self._won(step)):
+                    self._start(step)
                     if self.closed is not None or self.ending is not None:
                         return
                     if steps[name].status in ENDED_WELL:
                         ended.add(name)
             if self.delegated:
                 self._start_delegated(ended)
-            if self.plan.races:
+            if plan.races:
                 ended.update(self._skip_losers())
         if len(ended) == len(steps):
             degraded = any(state.degraded for state in steps.values())
             self.close("degrade" if degraded else "complete", self._why_degraded())
 
-    def _may_start(self, name: str, ended: set[str]) -> bool:
-        step = self.plan.steps[name]
-        if ended.issuperset(step.after):
-            return True
-        done = (self.steps[source].status == "done" for source in step.after)
-        return step.join == "any" and any(done)
+    def _won(self, step: StepSpec) -> bool:
+        """Whether one of those who race for the step is done."""
+        return any(self.steps[source].status == "done" for source in step.after)
 
     def _start(self, step: StepSpec) -> None:
         """A step's turn has come."""
@@ -176,7 +183,7 @@ class Draft(CaseView):
             self.break_off(name, Failure(kind="bad_expression", message=str(error)))
 
     def _wanted(self, step: StepSpec) -> bool:
-        if step.join == "any" and not any(self.steps[n].status == "done" for n in step.after):
+        if step.join == "any" and not self._won(step):
             return False
         return step.when is None or is_true(self.evaluate(step.when))
 
@@ -199,10 +206,10 @@ class Draft(CaseView):
         return lost
 
     def break_off(self, name: str, error: Failure) -> None:
-        """A step cannot even start: there is no task that a dead letter could hold."""
+        """A step cannot go on: there is no task that a dead letter could hold."""
         step = self.plan.steps[name]
         if step.optional:
-            self.move(name, "skip", error=error, ended=self.now, degraded=True)
+            self.skip_step(name, error=error, degraded=True)
             return
         self.move(name, "fail", error=error, ended=self.now, due=None, deadline=None)
         event: CaseEvent = "fail" if step.on_dead_letter == "fail" else "escalate"

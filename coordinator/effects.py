@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 from schemas.approval import ApprovalEnding
 from schemas.case import Question, StepState
@@ -29,15 +29,15 @@ IgnoredWhy = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(NamedTuple):
     """What one task is about: the step (`check`, `check:17`, `check~undo`) and what it reads."""
 
     key: str
     state: StepState
     input: Any = None
     """Where it is not the event's data: an item, or what a delegating agent gave."""
-    results: Mapping[str, Any] = field(default_factory=dict)
+    results: Mapping[str, Any] | None = None
+    """By parameter; `None`: nothing can be said of it any more."""
 
 
 @dataclass(frozen=True, slots=True)

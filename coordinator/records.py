@@ -55,7 +55,7 @@ class Writer:
             attempt=state.attempt,
             event=case.event,
             input=work.input,
-            results=dict(work.results),
+            results=work.results or {},
             timeout_s=step.timeout_s if own and step is not None else agent.timeout_s,
             deadline=instant(state.deadline or case.deadline),
             budget=agent.budget,

@@ -177,7 +177,7 @@ def give_up(draft: Draft, key: str, error: Failure, outcome: Outcome | None) -> 
 def _bury(draft: Draft, key: str, error: Failure, outcome: Outcome | None) -> None:
     name, state, step = step_of(key), draft.at(key), draft.spec(key)
     try:
-        work = draft.work(key)
+        work = draft.work(key, step, state)
     except ExpressionError:  # what it would read is gone: the worker's own bytes have it
         work = Work(key, state)
     if error.kind != UNDECODABLE:  # that letter the worker has written already

@@ -57,7 +57,7 @@ class CaseView:
 
     def at(self, key: str) -> StepState:
         """A state that must be there. Raises `KeyError`."""
-        state = self.get(key)
+        state = self.steps.get(key) or self.get(key)
         if state is None:
             raise KeyError(key)
         return state
@@ -80,24 +80,22 @@ class CaseView:
             )
         return self.plan.steps[step_of(key)]
 
-    def work(self, key: str) -> Work:
+    def work(self, key: str, step: StepSpec, state: StepState) -> Work:
         """What a task is about. Raises `ExpressionError`."""
-        asked = self.delegated.get(key)
+        asked = self.delegated.get(key) if self.delegated else None
         if asked is not None:
             local = {name.rpartition(".")[2]: self.output_of(name) for name in asked.after}
-            return Work(key, self.at(key), asked.input, local)
-        step = self.spec(key)
+            return Work(key, state, asked.input, local)
         if step.inputs:
             results = {name: self.evaluate(text) for name, text in step.inputs.items()}
         else:
             results = {name: self.output_of(name) for name in step.after}
         if step.loop is not None:
             results[step.name] = self.steps[step.name].output
-        if step.map is None or key == step.name:
-            return Work(key, self.at(key), self.at(key).input, results)
-        state, index = self.at(key), int(key.rpartition(":")[2])
-        item = state.input if state.input is not None else self.items_of(step)[index]
-        return Work(key, state, item, results)
+        given = state.input
+        if given is None and step.map is not None and key != step.name:
+            given = self.items_of(step)[int(key.rpartition(":")[2])]
+        return Work(key, state, given, results)
 
     def evaluate(self, text: str, **more: Any) -> Any:
         """The value of an expression over the case. Raises `ExpressionError`."""
