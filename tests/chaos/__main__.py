@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.chaos.report import lines_of
 from tests.chaos.run import Report, run_scenario
-from tests.chaos.scenarios import SCENARIOS, SMOKE, Scenario
+from tests.chaos.scenarios import CONTROLS, SCENARIOS, SMOKE, Scenario
 from tests.chaos.workload import WORKLOADS
 
 
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run it; returns the exit code."""
     options = _options(arguments)
     if options.list:
-        for scenario in SCENARIOS:
+        for scenario in (*SCENARIOS, *CONTROLS):
             _say(f"{scenario.name:<14} {scenario.about}")
         return 0
     workload = WORKLOADS[options.app]()
@@ -52,13 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _chosen(options: argparse.Namespace) -> list[Scenario]:
-    found = (
-        [SMOKE]
-        if options.smoke
-        else [
-            scenario for scenario in SCENARIOS if not options.only or scenario.name in options.only
-        ]
-    )
+    found: Sequence[Scenario] = SCENARIOS
+    if options.smoke:
+        found = [SMOKE]
+    elif options.only:
+        found = [each for each in (*SCENARIOS, *CONTROLS) if each.name in options.only]
     changes = {
         name: value
         for name, value in (
@@ -72,7 +70,7 @@ def _chosen(options: argparse.Namespace) -> list[Scenario]:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    names = [scenario.name for scenario in SCENARIOS]
+    names = [scenario.name for scenario in (*SCENARIOS, *CONTROLS)]
     parser = argparse.ArgumentParser(prog="chaos", description=__doc__.split("\n", 1)[0])
     parser.add_argument("--only", action="append", choices=names, help="may be given again")
     parser.add_argument("--list", action="store_true", help="what there is")

@@ -39,12 +39,14 @@ class Cast:
         env: The settings of all of them.
         folder: For their logs.
         workers: Among how many processes the agents are shared out.
+        mutant: Which guard coordinators lack; see `tests.chaos.mutant`.
     """
 
     workload: Workload
     env: Mapping[str, str]
     folder: Path
     workers: int = 2
+    mutant: str = ""
 
     def coordinator(self, instance: str, *, as_name: str = "") -> Program:
         """A coordinator of this instance; *as_name* tells it from another one of that instance."""
@@ -60,10 +62,12 @@ class Cast:
 
     def _program(self, role: str, name: str, more: tuple[str, ...]) -> Program:
         target = ("--app", self.workload.target)
+        mutated = self.mutant and role == "coordinator"
+        module = ("tests.chaos.mutant", self.mutant) if mutated else ("caseworks",)
         return Program(
             name=name,
             role=role,
-            argv=(sys.executable, "-m", "caseworks", role, *more, *target),
+            argv=(sys.executable, "-m", *module, role, *more, *target),
             env=self.env,
             log=self.folder / f"{name}.log",
         )

@@ -165,6 +165,38 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
 )
 
+CONTROLS: tuple[Scenario, ...] = (
+    Scenario(
+        "dies-inside",
+        "the control of the next: coordinators die in the middle of transactions",
+        (Kill("worker"),),
+        times=2,
+        cases=1_000,
+        rate=100.0,
+        setup=Setup(coordinators=1, workers=1, mutant="none"),
+    ),
+    Scenario(
+        "no-transactions",
+        "the same without transactions: something MUST be doubled",
+        (Kill("worker"),),
+        times=2,
+        cases=1_000,
+        rate=100.0,
+        setup=Setup(coordinators=1, workers=1, mutant="no-transactions"),
+    ),
+    Scenario(
+        "random-names",
+        "without stable names: stalls MUST be longer than the limit",
+        (Kill("coordinator"),),
+        times=3,
+        cases=1_000,
+        rate=100.0,
+        setup=Setup(coordinators=1, workers=1, mutant="random-names"),
+        pause_s=(6.0, 7.0),
+    ),
+)
+"""Control arms: that nothing is found elsewhere means something, because here it is."""
+
 SMOKE = Scenario(
     "smoke",
     "one kill of each kind and one freeze",

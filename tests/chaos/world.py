@@ -40,12 +40,14 @@ class Setup:
         workers: Processes that share the agents out.
         nodes: Of Kafka; three hold three copies of everything.
         behind: Which roles or names reach Kafka through the proxy only.
+        mutant: A guard that coordinators lack, to see the check fail.
     """
 
     coordinators: int = 2
     workers: int = 2
     nodes: int = 1
     behind: tuple[str, ...] = ()
+    mutant: str = ""
 
 
 @dataclass(slots=True)
@@ -112,7 +114,13 @@ def world(
         if proxy is not None:
             stack.enter_context(proxy)
         cluster = stack.enter_context(LocalCluster.start(folder / "kafka", nodes))
-        cast = Cast(workload, _env(cluster, folder, setup.nodes), folder, setup.workers)
+        cast = Cast(
+            workload,
+            _env(cluster, folder, setup.nodes),
+            folder,
+            setup.workers,
+            setup.mutant,
+        )
         _make_topics(cast)
         places = Places(
             events=f"{NAMESPACE}.events",
