@@ -392,7 +392,7 @@ def test_a_replay_may_give_the_agent_something_else() -> None:
 def test_a_case_that_was_parked_for_a_dropped_letter_ends() -> None:
     it = machine(step("first", on_dead_letter="park"))
     it.ends("first", "failed")
-    assert it.case.status == "parked"
+    assert it.case.reason == "first: boom: it broke"  # parked
     letter = {"task_id": task_id_of(it.case.case_id, "first"), "command_id": "dlq:0:1"}
     drop = Drop(case_id=it.case.case_id, why="a test order", **letter)
     it.do(drop)
