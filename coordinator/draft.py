@@ -100,7 +100,12 @@ class Draft(CaseView):
             **fields,
         )
         self.put(key, sent)
-        self.effects.append(SendTask(self.work(key, step, sent)))
+        try:
+            work = self.work(key, step, sent)
+        except ExpressionError as error:
+            self.break_off(step_of(key), Failure(kind="bad_expression", message=str(error)))
+        else:
+            self.effects.append(SendTask(work))
 
     def backstop(self, step: StepSpec) -> float | None:
         """When a step sent now is given up; `None`: the case's deadline serves."""

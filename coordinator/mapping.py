@@ -67,6 +67,8 @@ def fill(draft: Draft, step: StepSpec) -> None:
         else:
             index, following = following, following + 1
         _send(draft, step, f"{step.name}:{index}")
+        if draft.steps[step.name].status != "mapping":  # what the item reads cannot be computed
+            return
         room -= 1
     running = step.map.concurrency - room
     changed = items.evolve(again=tuple(again), next=following, running=running)
