@@ -15,7 +15,7 @@ from coordinator.effects import (
     Tune,
 )
 from coordinator.expressions import ExpressionError, is_true
-from coordinator.keys import UNDO, WAITING
+from coordinator.keys import UNDO, WAITING, step_of
 from coordinator.result import result_of
 from coordinator.states import CASE, ENDED, ENDED_WELL, PASSIVE, STEP, CaseEvent, StepEvent
 from coordinator.view import CaseView, Parts, no_parts
