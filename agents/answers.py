@@ -15,6 +15,7 @@ from pydantic import PositiveInt
 from pydantic_core import to_json
 
 from agents.agent import Agent
+from agents.delegation import Delegate, asked_of
 from agents.outcomes import (
     MESSAGE_CHARS_MAX,
     Deferred,
@@ -177,6 +178,11 @@ def _said(verdict: Verdict) -> tuple[OutcomeStatus, dict[str, Any]]:
             return "halted", {"error": _failure(kind, message), "trace": lines}
         case Escalate(reason):
             return "escalate", {"error": _failure("escalated", reason)}
+        case Delegate():
+            try:
+                return "delegate", {"delegates": asked_of(verdict)}
+            except ValueError as error:
+                return "failed", {"error": _failure("invalid_delegation", error)}
         case _:
             assert_never(verdict)
 

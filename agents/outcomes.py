@@ -6,6 +6,7 @@ from asyncio import CancelledError
 from dataclasses import dataclass, field
 from typing import Any
 
+from agents.delegation import Delegate
 from events.errors import DependencyOpenError, HaltedError, PermanentError, TransientError
 
 MESSAGE_CHARS_MAX = 2000
@@ -75,8 +76,10 @@ class Escalate:
     reason: str
 
 
-Verdict = Done | Failed | Retry | Halted | Deferred | Escalate
-VERDICTS: frozenset[type[Verdict]] = frozenset((Done, Failed, Retry, Halted, Deferred, Escalate))
+Verdict = Done | Failed | Retry | Halted | Deferred | Escalate | Delegate
+VERDICTS: frozenset[type[Verdict]] = frozenset(
+    (Done, Failed, Retry, Halted, Deferred, Escalate, Delegate)
+)
 
 
 def verdict_of(error: BaseException) -> Verdict:

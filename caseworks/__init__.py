@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from agents.context import Context
+    from agents.delegation import Delegate, DelegateStep
     from agents.mind.errors import ModelError
     from agents.outcomes import Escalate
     from caseworks.app import App
@@ -21,6 +22,8 @@ __all__ = [
     "App",
     "Approval",
     "Context",
+    "Delegate",
+    "DelegateStep",
     "Escalate",
     "Loop",
     "Map",
@@ -38,6 +41,8 @@ _HOMES = {
     "App": "caseworks.app",
     "Approval": "caseworks.nodes",
     "Context": "agents.context",
+    "Delegate": "agents.delegation",
+    "DelegateStep": "agents.delegation",
     "Escalate": "agents.outcomes",
     "Loop": "caseworks.nodes",
     "Map": "caseworks.nodes",

@@ -207,7 +207,8 @@ class CaseTurn(Turn):
         grown = self.grown.get(outcome.case_id, 0) + len(message.value or b"")
         state = self.world.states[message.partition]
         held = grown + state.size_of(outcome.case_id)
-        if is_hostile(outcome.output):
+        inputs = [step.input for step in outcome.delegates]
+        if is_hostile(outcome.output) or is_hostile(inputs):
             return _failed(
                 outcome, "not_json", "its output is nested too deep or holds an infinity"
             )
