@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from caseworks.check import steps
+from caseworks.check import steps, workflows
 from caseworks.check.evidence import Evidence, Read, State
 from coordinator.partition import PartitionState
 from events.memory.journal import Wrote
@@ -287,6 +287,22 @@ def dead_letters_are_whole(evidence: Evidence) -> Complaints:
             yield f"the dead letter {read.place} holds no task"
 
 
+def letters_are_waited_for(evidence: Evidence) -> Complaints:
+    """A case is kept until each of its dead letters was replayed."""
+    replayed = {(r.said.case_id, r.said.task_id) for r in evidence.commands if _is_replay(r)}
+    for read in evidence.letters:
+        letter = read.said
+        if letter is None or letter.task_id is None or letter.case_id not in evidence.histories:
+            continue
+        last = evidence.histories[letter.case_id][-1].said
+        if isinstance(last, ClosedCase) and (letter.case_id, letter.task_id) not in replayed:
+            yield f"case {letter.case_id} is closed for good, and its letter {read.place} waits"
+
+
+def _is_replay(read: Read) -> bool:
+    return isinstance(read.said, Replay)
+
+
 def _as_task(value: bytes | None) -> Task | None:
     try:
         return Task.from_json(value or b"")
@@ -310,6 +326,14 @@ def bounded(evidence: Evidence) -> Complaints:
         if most > allowed:
             yield f"a worker of {agent} held {most} tasks, at most {allowed}"
     yield from steps.attempts_are_bounded(evidence)
+    yield from workflows.rounds_and_items_are_bounded(evidence)
+
+
+def _forgotten_in_time(evidence: Evidence, held: Case | ClosedCase) -> bool:
+    settings = evidence.settings
+    keep_s = settings.dedupe_window_s if isinstance(held, ClosedCase) else evidence.keep_s
+    closed = held.closed
+    return closed is not None and closed + keep_s <= evidence.now + evidence.skew_s
 
 
 def closed_stays_closed(evidence: Evidence) -> Complaints:
@@ -319,6 +343,8 @@ def closed_stays_closed(evidence: Evidence) -> Complaints:
             old, new = before.said, after.said
             if isinstance(old, ClosedCase) and isinstance(new, Case):
                 yield f"case {case_id} was closed for good and is {new.status} again"
+            if new is None and old is not None and not _forgotten_in_time(evidence, old):
+                yield f"case {case_id} was forgotten before its time"
             if isinstance(old, Case) and isinstance(new, Case) and new.published < old.published:
                 yield f"case {case_id} has fewer results than before: {new.published}"
 
@@ -328,11 +354,14 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("I1", closed_stays_closed),
     ("I2", input_with_its_effects),
     ("I3", steps.complete_once),
+    ("I3", workflows.maps_are_whole),
+    ("I3", workflows.undone_once_in_reverse),
     ("I4", steps.waits_end),
     ("I5", changelog_is_the_state),
     ("I6", steps.within_budget),
     ("I7", steps.in_order),
     ("I8", commits_keep_behind),
     ("I9", dead_letters_are_whole),
+    ("I9", letters_are_waited_for),
     ("I10", bounded),
 )

@@ -33,7 +33,7 @@ ALL = replace(
     each_max=4,
 )
 
-PROFILES: dict[str, Faults] = {
+FAULTS: dict[str, Faults] = {
     "all": ALL,
     # Partitions go and come, and who had them goes on as if nothing had been.
     "zombies": replace(
@@ -71,9 +71,16 @@ PROFILES: dict[str, Faults] = {
         fired_max=40,
         each_max=15,
     ),
+    # More coordinators than partitions: some have nothing, and who has what changes all the time.
+    "crowd": replace(
+        WEATHER, split_take=0.7, rebalance=0.03, lost_partitions=0.01, fired_max=24, each_max=20
+    ),
     # Processes die.
     "kills": replace(WEATHER, kill=0.015, agent_fails=0.1, fired_max=12, each_max=10),
 }
+
+
+COORDINATORS = {"crowd": 3}
 
 
 def scenario_of(seed: int, profile: str = "") -> Scenario:
@@ -82,8 +89,9 @@ def scenario_of(seed: int, profile: str = "") -> Scenario:
     Source: swarm testing (Groce et al., ISSTA 2012).
     """
     rng = Random(seed)
-    names = tuple(PROFILES)
-    faults = PROFILES[profile or names[rng.randrange(len(names))]]
+    names = tuple(FAULTS)
+    name = profile or names[rng.randrange(len(names))]
+    faults = FAULTS[name]
     if not profile and rng.random() < 0.3:
         faults = faults.drawn(rng)
-    return Scenario(faults=faults, clients=BUSY, coordinators=2 + (rng.random() < 0.2))
+    return Scenario(faults=faults, clients=BUSY, coordinators=COORDINATORS.get(name, 2))

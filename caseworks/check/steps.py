@@ -29,9 +29,10 @@ def _step(case: Any, task_id: str) -> tuple[TaskName, StepState] | None:
     if not isinstance(case, Case):
         return None
     named = task_name_of(task_id, case.case_id)
-    if named is None or named.undo or named.item is not None or named.step not in case.steps:
+    if named is None or named.item is not None:
         return None
-    return named, case.steps[named.step]
+    state = (case.undos if named.undo else case.steps).get(named.step)
+    return None if state is None else (named, state)
 
 
 # --- I3
@@ -79,10 +80,12 @@ def _has_reasons(evidence: Evidence, turn: Turn, before: Case, after: Case) -> C
         said = [
             outcome
             for outcome in turn.outcomes(after.case_id)
-            if (found := _step(before, outcome.task_id)) is not None and found[0].step == name
+            if (found := _step(before, outcome.task_id)) is not None
+            and (found[0].step, found[0].undo) == (name, False)
+            and found[0].iteration == old.iteration
         ]
         if any(outcome.status == "done" for outcome in said):
-            continue
+            continue  # of this iteration, or it would not be in `said`
         current = any((o.attempt, o.agent) == (old.attempt, old.agent) for o in said)
         deadlines = [d for d in (old.deadline, before.deadline) if d is not None]
         if not current and min(deadlines) > _newest(turn) + evidence.skew_s + 1.0:
@@ -249,7 +252,9 @@ def _keyed_order(evidence: Evidence, agent: str) -> Complaints:
     lanes: dict[tuple[str, int, bytes | None], list[Read]] = defaultdict(list)
     for read in evidence.tasks:
         if read.said and read.said.agent == agent:
-            message = read.message
+            message, event = read.message, read.said.event
+            if (message.key or b"").decode() != (event.subject or event.id):
+                yield f"{read.said.task_id} is keyed {message.key!r}, and not by its subject"
             lanes[message.topic, message.partition, message.key].append(read)
     for reads in lanes.values():
         for before, after in pairwise(reads):

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from agents.context import Context
 from caseworks.app import App
 from caseworks.nodes import Loop, Map, Step
 from schemas.base import instant
@@ -32,7 +33,8 @@ app = App("mixed")
 
 
 @app.agent(order_by="subject", timeout_s=10.0)
-async def check(order: Order) -> Text:
+async def check(order: Order, ctx: Context) -> Text:
+    ctx.iteration("looks")
     await asyncio.sleep(0.05)
     return Text(text=f"checked {order.price}")
 
@@ -75,6 +77,11 @@ async def charge(order: Order, reserve: Text, polish: Text) -> Text:
 
 
 @app.agent(timeout_s=10.0)
+async def refund(order: Order, charge: Text) -> Text:
+    return Text(text="refunded")
+
+
+@app.agent(timeout_s=10.0)
 async def ship(order: Order, charge: Text, weigh: list[int], gift: Text | None) -> Text:
     return Text(text=f"{charge.text} for {sum(weigh)}")
 
@@ -85,10 +92,10 @@ app.workflow(
     steps=[
         Step(check, attempts_max=2),
         Step(weigh, map=Map("data.lines", concurrency=2), after=[check]),
-        Step(polish, loop=Loop("output.score > `1`", iterations_max=3, exhausted="accept")),
+        Step(polish, loop=Loop("output.score > `5`", iterations_max=3, exhausted="accept")),
         Step(reserve, undo=release),
         Step(gift, optional=True, fallback=card, deadline_s=25.0),
-        Step(charge, on_dead_letter="fail", deadline_s=40.0),
+        Step(charge, undo=refund, on_dead_letter="fail", deadline_s=40.0),
         Step(ship, on_dead_letter="fail"),
     ],
 )

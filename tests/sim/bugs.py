@@ -1,0 +1,381 @@
+"""Deliberate bugs: each is a piece of the product's source, and what stands there instead.
+
+Every rule of `coordinator/README.md` is broken in turn. A piece that does not stand in its file
+exactly once fails a test, so that no bug rots silently. `runs_max` is within how many runs of the
+checker each must be caught; all of them start at seed 1 and are caught at the same run each time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LOOP = "coordinator/transactional.py"
+TURN = "coordinator/case_turn.py"
+WORKER = "agents/worker.py"
+
+
+@dataclass(frozen=True)
+class Bug:
+    """One of them; `breaks` names the rule or the invariant."""
+
+    name: str
+    breaks: str
+    file: str
+    before: str
+    after: str
+    runs_max: int = 20
+    profile: str = ""
+
+    def put_into(self, source: str) -> str:
+        """The source with the bug. Raises `AssertionError` when it has no place there."""
+        assert source.count(self.before) == 1, f"{self.name}: {source.count(self.before)} places"
+        return source.replace(self.before, self.after)
+
+
+_ALL = (
+    # --- rule 1: what a take brings belongs to an epoch
+    Bug(
+        "no epoch check",
+        "rule 1",
+        "events/memory/consumer.py",
+        "return [m for m in first if self._assignment.get(m.source) == m.epoch]",
+        "return list(first)",
+        runs_max=150,
+        profile="crowd",
+    ),
+    Bug(
+        "epoch by ownership only",
+        "rule 1",
+        LOOP,
+        "            if self.epochs.get(source) != epoch:\n"
+        "                self._forget(source)\n"
+        "                self.pending[source] = _Restoring()\n",
+        "            if self.epochs.get(source) != epoch and source in self.ready:\n"
+        "                self.pending[source] = _Restoring(self.ready[source], end=0)\n"
+        "            elif self.epochs.get(source) != epoch:\n"
+        "                self._forget(source)\n"
+        "                self.pending[source] = _Restoring()\n",
+        runs_max=100,
+        profile="zombies",
+    ),
+    # --- rule 2: every transaction is fenced by positions
+    Bug(
+        "no offsets when only a timer fired",
+        "rule 2",
+        LOOP,
+        "            yield from self._repeat(SendOffsets(turn.positions))\n",
+        "            if messages:\n"
+        "                yield from self._repeat(SendOffsets(turn.positions))\n",
+        profile="agents",
+    ),
+    # --- rule 3: restore
+    Bug(
+        "no restore",
+        "rule 3",
+        LOOP,
+        "state.end = yield from self._repeat(LogEnd(self._log(source)))",
+        "state.end = 0",
+        profile="kills",
+    ),
+    Bug(
+        "restore to the stable offset",
+        "rule 3",
+        "events/dispatch.py",
+        '"reader").end(source, committed=False)',
+        '"reader").end(source, committed=True)',
+        runs_max=150,
+        profile="zombies",
+    ),
+    Bug(
+        "committed positions without the wait",
+        "rule 3",
+        "events/memory/consumer.py",
+        "                if offsets.unstable(tp):\n                    raise",
+        "                if not offsets:\n                    raise",
+        runs_max=150,
+        profile="zombies",
+    ),
+    Bug(
+        "a restore that skips a record",
+        "rule 3",
+        "coordinator/orchestrator.py",
+        "        return Adopted(state.log_offset, discarded)\n",
+        "        return Adopted(state.log_offset + 1, discarded)\n",
+        profile="kills",
+    ),
+    # --- rule 5: errors
+    Bug(
+        "promote before commit",
+        "rule 5",
+        LOOP,
+        "            ends: LogEnds = yield from self._repeat(Commit())\n",
+        "            self.processor.promote(turn)\n"
+        "            ends: LogEnds = yield from self._repeat(Commit())\n",
+        profile="transactions",
+    ),
+    Bug(
+        "offsets before the rest",
+        "rule 5",
+        LOOP,
+        "            yield from self._repeat(Begin())\n",
+        "            from events.loop import CommitOffsets\n\n"
+        "            yield CommitOffsets(turn.positions)\n"
+        "            yield from self._repeat(Begin())\n",
+    ),
+    Bug(
+        "an abort that keeps the overlay",
+        "rule 5",
+        LOOP,
+        "            self.processor.drop(turn)\n            yield from self._abort(",
+        "            self.processor.promote(turn)\n            yield from self._abort(",
+        profile="transactions",
+    ),
+    Bug(
+        "no way back after an abort",
+        "rule 5",
+        LOOP,
+        "        yield from self._repeat(Open(back))\n",
+        "",
+        profile="transactions",
+    ),
+    Bug(
+        "a commit's time-out taken for a refusal",
+        "rule 5",
+        LOOP,
+        "            ends: LogEnds = yield from self._repeat(Commit())\n",
+        "            ends: LogEnds = yield Commit()\n",
+        profile="transactions",
+    ),
+    Bug(
+        "a fenced producer goes on",
+        "rule 5",
+        LOOP,
+        "        self.ready.clear()\n"
+        "        self.pending = {source: _Restoring() for source in self.epochs}\n",
+        "",
+        profile="transactions",
+    ),
+    # --- rule 6: what is remembered
+    Bug(
+        "dedupe forgets",
+        "rule 6",
+        TURN,
+        "            return not closed\n",
+        "            return True\n",
+    ),
+    Bug(
+        "a tombstone too early",
+        "rule 6",
+        "coordinator/case_record.py",
+        "    return ClosedCase(closed=case.closed or 0.0, status=case.status).to_json()\n",
+        "    return None\n",
+    ),
+    Bug(
+        "a case closed for good while its letter waits",
+        "rule 6",
+        "coordinator/case_record.py",
+        "return case.status not in CLOSED or bool(case.dead_letters)",
+        "return case.status not in CLOSED",
+        profile="agents",
+    ),
+    # --- timers
+    Bug(
+        "lost timer",
+        "I4",
+        "coordinator/partition.py",
+        "        self.timers.arm(case.case_id, due)\n",
+        "",
+        profile="agents",
+    ),
+    Bug(
+        "timers lost at a restore",
+        "I4",
+        "coordinator/partition.py",
+        "            self.timers.arm(case_id, due)\n",
+        "",
+        runs_max=60,
+        profile="kills",
+    ),
+    Bug(
+        "backstop not armed",
+        "I4",
+        "coordinator/draft.py",
+        "            deadline=self.backstop(step),\n",
+        "            deadline=None,\n",
+    ),
+    # --- the case machine
+    Bug(
+        "applied twice",
+        "I5",
+        "coordinator/case.py",
+        "    if draft.closed is not None or state.status in ENDED:\n",
+        "    if draft.closed is not None:\n",
+        profile="agents",
+    ),
+    Bug(
+        "attempts confused",
+        "I3",
+        "coordinator/case.py",
+        'said = (outcome.attempt, outcome.agent, name.replay, "sent")',
+        'said = (state.attempt, outcome.agent, name.replay, "sent")',
+        runs_max=100,
+        profile="agents",
+    ),
+    Bug(
+        "iterations confused",
+        "I3",
+        "coordinator/case.py",
+        "    if name.iteration != state.iteration:\n",
+        "    if name.iteration > state.iteration:\n",
+        runs_max=60,
+        profile="agents",
+    ),
+    Bug(
+        "more rounds than allowed",
+        "I10",
+        "coordinator/steps.py",
+        "    elif iteration < limit:\n",
+        "    elif iteration <= limit:\n",
+    ),
+    Bug(
+        "more items at once than allowed",
+        "I10",
+        "coordinator/mapping.py",
+        "    while room > 0 and (again",
+        "    while (again",
+    ),
+    Bug(
+        "a map done before its last item",
+        "I3",
+        "coordinator/mapping.py",
+        "    elif items.done + items.failed == items.total:\n",
+        "    elif items.done + items.failed >= items.total - 1:\n",
+    ),
+    Bug(
+        "compensation twice",
+        "I3",
+        "coordinator/draft.py",
+        "        if key.endswith(UNDO):\n            undo.advance(self)\n        elif mapping",
+        "        if key.endswith(UNDO):\n"
+        "            if self.at(key).attempt == 1:\n"
+        '                self.put(key, self.at(key).evolve(status="waiting"))\n'
+        "            undo.advance(self)\n"
+        "        elif mapping",
+        runs_max=40,
+        profile="agents",
+    ),
+    Bug(
+        "no compensation",
+        "I3",
+        "coordinator/undo.py",
+        "    if not names:\n        return False\n",
+        "    if names:\n        return False\n",
+        runs_max=40,
+        profile="agents",
+    ),
+    Bug(
+        "compensation in the order of doing",
+        "I3",
+        "coordinator/undo.py",
+        "place[name]), reverse=True)",
+        "place[name]))",
+        runs_max=100,
+        profile="agents",
+    ),
+    Bug(
+        "spent twice",
+        "I6",
+        "coordinator/steps.py",
+        '    draft.spend(outcome.usage)\n    if state.status == "delegated":\n',
+        "    draft.spend(outcome.usage)\n"
+        "    draft.spend(outcome.usage)\n"
+        '    if state.status == "delegated":\n',
+    ),
+    Bug(
+        "a result's number used again",
+        "I1",
+        "coordinator/draft.py",
+        "        self.published += 1\n",
+        "        self.published = 1\n",
+        runs_max=60,
+        profile="agents",
+    ),
+    # --- the inbox and dead letters
+    Bug(
+        "a forwarded command dropped",
+        "I2",
+        TURN,
+        "            self.records.append(\n"
+        "                Record(message.topic, message.key, message.value, message.headers, "
+        "partition=home)\n"
+        "            )\n",
+        "",
+        runs_max=60,
+        profile="agents",
+    ),
+    Bug(
+        "a dead letter without its task",
+        "I9",
+        "coordinator/records.py",
+        "        value = outcome.task if outcome and outcome.task else written.value\n",
+        "        value = None\n",
+        profile="agents",
+    ),
+    # --- the worker
+    Bug(
+        "watermark past a gap",
+        "I8",
+        "events/ledger.py",
+        "        return self._order[0] if self._order else self.end\n",
+        "        return self.end\n",
+    ),
+    Bug(
+        "an outcome dropped on revoke",
+        "I8",
+        WORKER,
+        "        yield from self._commit(going, COMMIT_TRIES)\n",
+        "        for source, offset in [place for place in self.held if place[0] in going]:\n"
+        "            self.partitions[source].ledger.finish(offset)\n"
+        "        yield from self._commit(going, COMMIT_TRIES)\n",
+        runs_max=60,
+        profile="zombies",
+    ),
+    Bug(
+        "a commit after the loss",
+        "I8",
+        WORKER,
+        "            yield from self._drop(gone)\n",
+        "            yield from self._commit(gone)\n            yield from self._drop(gone)\n",
+        runs_max=150,
+        profile="zombies",
+    ),
+    Bug(
+        "a position before its outcome",
+        "I8",
+        "agents/crew.py",
+        "        self._sent[run] = None\n        parcel",
+        "        message = run.message\n"
+        "        self._settled.append(Settled(message.source, message.offset, message.epoch))\n"
+        "        self._sent[run] = None\n"
+        "        parcel",
+        runs_max=40,
+        profile="agents",
+    ),
+    Bug(
+        "order that was asked for and not kept",
+        "I7",
+        WORKER,
+        "            ordered=spec.order_by is not None,\n",
+        "            ordered=False,\n",
+        runs_max=60,
+        profile="agents",
+    ),
+    Bug(
+        "keyed by the case and not as asked",
+        "I7",
+        "coordinator/records.py",
+        '        by_subject = plan.agents[task.agent].order_by == "subject"\n',
+        "        by_subject = False\n",
+    ),
+)
+BUGS = {bug.name: bug for bug in _ALL}
