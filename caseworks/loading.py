@@ -16,6 +16,13 @@ def load_app(target: str) -> App:
     Raises `DeclarationError` in one line: the module is not there, has no such name, holds
     something else, or declares what cannot run.
     """
+    app = find_app(target)
+    _ = app.plans
+    return app
+
+
+def find_app(target: str) -> App:
+    """The app that `module:name` stands for; its workflows are not checked as a whole yet."""
     module_name, _, name = target.partition(":")
     if not module_name or not name:
         raise DeclarationError(
@@ -39,5 +46,4 @@ def load_app(target: str) -> App:
         raise DeclarationError(
             f"--app {target!r}: {name!r} in {module_name} is {found}, not a caseworks.App"
         )
-    _ = app.plans
     return app

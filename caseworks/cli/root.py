@@ -21,6 +21,7 @@ from caseworks.cli.roles import coordinator, worker
 from caseworks.cli.schemas import schemas
 from caseworks.cli.topics import lag, topics
 from caseworks.cli.up import up
+from caseworks.cli.workflow import workflow
 
 app = typer.Typer(
     name="caseworks",
@@ -48,6 +49,7 @@ app.command(rich_help_panel=PARTS)(worker)
 app.add_typer(kafka, name="kafka", rich_help_panel=PARTS)
 app.add_typer(topics, name="topics", rich_help_panel=PARTS)
 app.add_typer(schemas, name="schemas", rich_help_panel=PARTS)
+app.add_typer(workflow, name="workflow", rich_help_panel=LOOK)
 
 
 def _version(wanted: bool) -> None:
