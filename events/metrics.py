@@ -55,6 +55,8 @@ _ALL = (
     _counter("results", "Results published.", "workflow", "status"),
     _histogram("case_seconds", "Event to result.", "workflow", buckets=LONG_S),
     _counter("commands", "Commands taken from the inbox.", "kind"),
+    _counter("control_refused", "Requests to the controller that could not be read.", "reason"),
+    _counter("breaker_decisions", "Transitions of the fleet's breakers.", "state"),
     _counter("outcomes_ignored", "Outcomes that changed nothing.", "why"),
     _counter("commands_forwarded", "Commands sent on to the partition they belong to."),
     _counter("correlated", "Correlated events by what became of them.", "end"),
