@@ -134,8 +134,8 @@ _ALL = (
         "no way back after an abort",
         "rule 5",
         LOOP,
-        "        yield from self._repeat(Open(back))\n",
-        "",
+        "        yield from self._repeat(Open(back))\n        self.aborts",
+        "        self.aborts",
         profile="transactions",
     ),
     Bug(
@@ -255,12 +255,11 @@ _ALL = (
         "compensation twice",
         "I3",
         "coordinator/draft.py",
-        "        if key.endswith(UNDO):\n            undo.advance(self)\n        elif mapping",
-        "        if key.endswith(UNDO):\n"
+        "        elif key.endswith(UNDO):\n            undo.advance(self)\n",
+        "        elif key.endswith(UNDO):\n"
         "            if self.at(key).attempt == 1:\n"
         '                self.put(key, self.at(key).evolve(status="waiting"))\n'
-        "            undo.advance(self)\n"
-        "        elif mapping",
+        "            undo.advance(self)\n",
         runs_max=40,
         profile="agents",
     ),
