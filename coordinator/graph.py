@@ -17,15 +17,15 @@ def mermaid(spec: WorkflowSpec) -> str:
         label = "<br/>".join(_quoted(text) for text in _label(step))
         lines.append(f'    s_{step.name}{left}"{label}"{right}')
     for step in spec.steps:
-        arrow = '-- "any" -->' if step.join == "any" else "-->"
+        arrow = '-->|"any"|' if step.join == "any" else "-->"
         lines += [f"    s_{before} {arrow} s_{step.name}" for before in step.after]
         if not step.after:
             lines.append(f"    start --> s_{step.name}")
         if step.loop is not None:
-            lines.append(f'    s_{step.name} -- "{_quoted(_until(step))}" --> s_{step.name}')
+            lines.append(f'    s_{step.name} -->|"{_quoted(_until(step))}"| s_{step.name}')
         if step.undo is not None:
             lines.append(f'    u_{step.name}["{step.undo}"]')
-            lines.append(f'    s_{step.name} -. "undo" .-> u_{step.name}')
+            lines.append(f'    s_{step.name} -.->|"undo"| u_{step.name}')
     return "\n".join(lines)
 
 
@@ -95,7 +95,7 @@ def _cut(text: str) -> str:
 
 def _quoted(text: str) -> str:
     """A text within quotes of Mermaid: what could end or format it is an entity code."""
-    return "".join(c if c.isalnum() or c in " .,:()_-'=!?" else f"#{ord(c)};" for c in text)
+    return "".join(f"#{ord(c)};" if c in '"#%<|' or not c.isprintable() else c for c in text)
 
 
 def _escaped(text: str) -> str:

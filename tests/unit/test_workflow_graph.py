@@ -31,13 +31,13 @@ flowchart TD
     s_ship["ship<br/>else f"]
     start --> s_end
     u_end["release"]
-    s_end -. "undo" .-> u_end
+    s_end -.->|"undo"| u_end
     start --> s_write
-    s_write -- "until output.a #62; #96;0.8#96; #124;#124; b#91;#34;c#34;#93;, 5 times" --> s_write
+    s_write -->|"until output.a > `0.8` #124;#124; b[#34;c#34;], 5 times"| s_write
     s_end --> s_ask
     s_ask --> s_paid
-    s_paid -- "any" --> s_ship
-    s_write -- "any" --> s_ship"""
+    s_paid -->|"any"| s_ship
+    s_write -->|"any"| s_ship"""
     )
 
 
