@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from coordinator import correlation_turn, waits_turn
 from coordinator.case import Tick, apply, next_due
 from coordinator.correlation import DEFAULT_LIMITS, CorrelationLimits
+from coordinator.decoding import decode_command
 from coordinator.effects import (
     Answered,
     Ask,
@@ -41,7 +42,7 @@ from events.dead_letters import dead_letter_record, letter_for
 from events.envelope import is_hostile
 from events.errors import PayloadError
 from schemas.case import Case, Position, StepState
-from schemas.commands import COMMANDS, Command, Decision, Opened, Signal
+from schemas.commands import Command, Opened
 from schemas.outcome import Failure, Outcome
 
 TICK_AGAIN_S = 0.05
@@ -113,7 +114,7 @@ class CaseTurn(Turn):
             if correlation_turn.takes(message):
                 correlation_turn.command(self, message)
             else:
-                self._dispatch(message, _decode(message))
+                self._dispatch(message, decode_command(message))
         except PayloadError as error:
             self.bury_command(message, error)
 
@@ -131,9 +132,9 @@ class CaseTurn(Turn):
             raise PayloadError("unknown_workflow", f"no workflow {name!r} runs here")
         if isinstance(command, Outcome):
             command = self._bounded(message, command)
-        elif isinstance(command, Signal | Decision):
-            waits_turn.check(self, message, command)
-        self.apply(message.partition, case, command, plan)
+        size = waits_turn.weigh(self, message, command)
+        if self.apply(message.partition, case, command, plan) and size:
+            self.grown[command.case_id] = self.grown.get(command.case_id, 0) + size
 
     def apply(self, partition: int, case: Case | None, command: Command | Tick, plan: Plan) -> bool:
         """Move a case and carry out what it asks for; whether it changed.
@@ -209,9 +210,7 @@ class CaseTurn(Turn):
         held = grown + state.size_of(outcome.case_id)
         inputs = [step.input for step in outcome.delegates]
         if is_hostile(outcome.output) or is_hostile(inputs):
-            return _failed(
-                outcome, "not_json", "its output is nested too deep or holds an infinity"
-            )
+            return _failed(outcome, "not_json", "it is nested too deep or holds an infinity")
         nothing = outcome.output is None and not outcome.delegates
         if nothing or held <= self.world.limits.case_bytes_max:
             self.grown[outcome.case_id] = grown
@@ -387,22 +386,6 @@ class CaseTurn(Turn):
                 value, due = changed
                 dated = (*headers, (DUE, repr(due).encode()))
                 self.records.append(Record(topic, entity.encode(), value, dated, partition))
-
-
-def _decode(message: Message) -> Command:
-    """The command in an inbox record. Raises `PayloadError`."""
-    ce_type = message.header("ce_type") or ""
-    model = COMMANDS.get(ce_type)
-    if model is None:
-        raise PayloadError("unknown_command", f"ce_type {ce_type!r}")
-    try:
-        command: Command = model.from_json(message.value or b"")
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise PayloadError("schema", f"{first['loc']}: {first['msg']}") from None
-    if isinstance(command, Opened) and command.case_id != command.event.case_id:
-        raise PayloadError("schema", "the case_id is not that of its event")
-    return command
 
 
 def _failed(outcome: Outcome, kind: str, message: str) -> Outcome:

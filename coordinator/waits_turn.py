@@ -15,25 +15,30 @@ from events.broker import Message
 from events.envelope import is_hostile
 from events.errors import PayloadError
 from schemas.case import Case
-from schemas.commands import Decision, Signal
+from schemas.commands import Command, Decision, Signal
 
 if TYPE_CHECKING:
     from coordinator.case_turn import CaseTurn
 
 
-def check(turn: CaseTurn, message: Message, command: Signal | Decision) -> None:
-    """A case takes nothing that it cannot hold. Raises `PayloadError`: it can be sent again."""
-    said = command.data if isinstance(command, Signal) else command.correction
-    if said is None:
-        return
+def weigh(turn: CaseTurn, message: Message, command: Command) -> int:
+    """What its case grows by with a signal or a decision, in bytes.
+
+    Raises `PayloadError` for what the case cannot hold: it is set aside and can be sent again.
+    """
+    match command:
+        case Signal(data=said) | Decision(correction=said) if said is not None:
+            """They bring something."""
+        case _:
+            return 0
     if is_hostile(said):
         raise PayloadError("not_json", "it is nested too deep or holds an infinity")
-    case_id = command.case_id
-    grown = turn.grown.get(case_id, 0) + len(message.value or b"")
-    held = grown + turn.world.states[message.partition].size_of(case_id)
+    size, case_id = len(message.value or b""), command.case_id
+    held = turn.world.states[message.partition].size_of(case_id)
+    held += turn.grown.get(case_id, 0) + size
     if held > turn.world.limits.case_bytes_max:
         raise PayloadError("case_too_large", f"with this the case would hold {held} bytes")
-    turn.grown[case_id] = grown
+    return size
 
 
 def carry_out(turn: CaseTurn, case: Case, plan: Plan, effect: Ask | Answered | Tune) -> None:

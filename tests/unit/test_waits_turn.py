@@ -232,6 +232,17 @@ def test_signals_of_one_turn_do_not_add_up_to_too_much() -> None:
     assert [r.topic for r in turn.records].count("cw.inbox.dlq") == 2
 
 
+def test_signals_that_change_nothing_weigh_nothing() -> None:
+    desk = Talk(case_bytes_max=5000)
+    case_id = desk.opens()
+    desk.tell(Signal(case_id=case_id, name=TYPE, data="thanks", signal_id="s"))
+    again = [Signal(case_id=case_id, name=TYPE, data="x" * 500, signal_id="s")] * 50
+    turn = desk.tell(*again)
+
+    assert turn is not None
+    assert turn.counts["caseworks_outcomes_ignored_total", (("why", "signalled_already"),)] == 50
+
+
 def test_a_correction_that_its_case_cannot_hold_is_set_aside() -> None:
     desk = Talk(case_bytes_max=5000)
     desk.opens()

@@ -1,0 +1,25 @@
+"""Commands as they come out of the inbox."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from events.broker import Message
+from events.errors import PayloadError
+from schemas.commands import COMMANDS, Command, Opened
+
+
+def decode_command(message: Message) -> Command:
+    """The command to a case in an inbox record. Raises `PayloadError`."""
+    ce_type = message.header("ce_type") or ""
+    model = COMMANDS.get(ce_type)
+    if model is None:
+        raise PayloadError("unknown_command", f"ce_type {ce_type!r}")
+    try:
+        command: Command = model.from_json(message.value or b"")
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise PayloadError("schema", f"{first['loc']}: {first['msg']}") from None
+    if isinstance(command, Opened) and command.case_id != command.event.case_id:
+        raise PayloadError("schema", "the case_id is not that of its event")
+    return command
