@@ -18,6 +18,7 @@ from events.envelope import record_of, travelling_from
 from events.errors import DeclarationError, RetriableError
 from events.logs import get_logger, trace_id_of
 from schemas.agent import AgentSpec
+from schemas.base import instant
 from schemas.lean import LeanTask
 from schemas.outcome import Progress
 from schemas.usage import NOTHING, Usage
@@ -84,6 +85,11 @@ class Context:
     def deadline(self) -> datetime:
         """When the step is given up, this attempt or another."""
         return self._task.deadline
+
+    @property
+    def now(self) -> datetime:
+        """The time of day, in UTC; virtual in a simulation."""
+        return instant(self._services.now())
 
     @property
     def time_left_s(self) -> float:

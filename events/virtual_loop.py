@@ -29,6 +29,8 @@ from events.errors import DeclarationError
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 Clock = Callable[[], float]
+AUDIT_EVENT = "caseworks.outside"
+"""Told to the interpreter's audit hooks when a coroutine reaches outside."""
 _HERE = (str(Path(__file__)), str(Path(asyncio.__file__).parent))
 
 
@@ -45,6 +47,7 @@ def _caller() -> str:
 
 def _refusal(name: str) -> Any:  # a method of any signature
     def refuse(*_args: Any, **_options: Any) -> NoReturn:
+        sys.audit(AUDIT_EVENT, name)
         raise DeclarationError(
             f"{_caller()} asks the simulated event loop for {name}, which reaches outside of it",
             hint="hand the agent a fake of what it calls",

@@ -8,7 +8,9 @@ from time import monotonic
 
 from caseworks.app import App
 from caseworks.check.invariants import Violation, violations
+from caseworks.check.outside import Reach, Watch
 from caseworks.check.profiles import scenario_of
+from caseworks.check.samples import of_run
 from caseworks.check.story import story
 from caseworks.simulation import Verdict, simulate
 from events.sim_schedule import Schedule, shorten
@@ -46,8 +48,16 @@ class Check:
 
     app: App
     events: Sequence[Event]
+    """What runs choose from."""
     profile: str = ""
     """Empty: each seed draws one."""
+
+    def outside(self, seed: int) -> tuple[Reach, ...]:
+        """Play one seed and name what the app reaches for that no simulation holds."""
+        watch = Watch(self.app)
+        with watch.watching(clock=True):
+            self._play(seed, tracing=False)
+        return tuple(sorted(watch.found))
 
     def run(self, seed: int) -> Finding | None:
         """Play one seed."""
@@ -83,7 +93,7 @@ class Check:
     def _play(self, seed: int, *, tracing: bool, schedule: Schedule | None = None) -> Verdict:
         return simulate(
             self.app,
-            self.events,
+            of_run(self.events, seed),
             seed,
             scenario=scenario_of(seed, self.profile),
             tracing=tracing,

@@ -9,6 +9,7 @@ import typer
 
 from caseworks.cli.approvals import approvals
 from caseworks.cli.cases import case
+from caseworks.cli.check import check
 from caseworks.cli.demo import demo
 from caseworks.cli.dlq import dlq
 from caseworks.cli.doctor import doctor
@@ -44,6 +45,7 @@ app.add_typer(case, name="case", rich_help_panel=LOOK)
 app.add_typer(dlq, name="dlq", rich_help_panel=LOOK)
 app.command(rich_help_panel=LOOK)(lag)
 app.command(rich_help_panel=LOOK)(doctor)
+app.command(rich_help_panel=LOOK)(check)
 app.command(rich_help_panel=PARTS)(coordinator)
 app.command(rich_help_panel=PARTS)(worker)
 app.add_typer(kafka, name="kafka", rich_help_panel=PARTS)
