@@ -67,11 +67,20 @@ def open_questions(broker: Broker, settings: Settings, now: float) -> list[Asked
     return sorted(waiting, key=lambda asked: asked.request.asked_at)
 
 
-def follow(broker: Broker, settings: Settings) -> Iterator[ApprovalRequested | ApprovalEnded]:
-    """What is asked and answered from now on, for ever."""
-    topic = settings.topics.approvals
-    starts = ends(broker, partitions_of(partition_counts(broker), [topic]))
-    with closing(Follower(broker, [topic], starts, namespace=settings.namespace)) as follower:
+Starts = dict[TopicPartition, int]
+
+
+def from_now(broker: Broker, settings: Settings) -> Starts:
+    """Where to follow from, so that nothing that comes after this call is missed."""
+    return ends(broker, partitions_of(partition_counts(broker), [settings.topics.approvals]))
+
+
+def follow(
+    broker: Broker, settings: Settings, starts: Starts
+) -> Iterator[ApprovalRequested | ApprovalEnded]:
+    """What is asked and answered, for ever."""
+    topics = [settings.topics.approvals]
+    with closing(Follower(broker, topics, starts, namespace=settings.namespace)) as follower:
         while True:
             for message in follower.take(0.5):
                 said = read_approval(message)

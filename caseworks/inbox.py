@@ -14,11 +14,11 @@ from events.errors import PayloadError, RetriableError, SetupError
 from events.partitioner import partition_of
 from events.settings import Settings
 from schemas.case import CLOSED, Case
-from schemas.commands import Cancel, Decision, Replay, Signal
+from schemas.commands import Cancel, Decision, Drop, Replay, Signal
 
 FLUSH_TIMEOUT_S = 30.0
 
-PersonCommand = Cancel | Decision | Replay | Signal
+PersonCommand = Cancel | Decision | Drop | Replay | Signal
 """What people and scripts may tell a case."""
 
 

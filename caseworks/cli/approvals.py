@@ -12,6 +12,7 @@ from caseworks.cli.base import BootstrapOption, JsonOption, deps_of, json_of, se
 from caseworks.cli.output import note, plain, say, write_json, write_table
 
 if TYPE_CHECKING:
+    from caseworks.approvals import Starts
     from events.broker import Broker
     from events.settings import Settings
     from schemas.approval import ApprovalEnded, ApprovalRequested
@@ -31,10 +32,11 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """List the questions that wait for a person, the oldest first."""
-    from caseworks.approvals import open_questions
+    from caseworks.approvals import from_now, open_questions
 
     settings, deps = settings_of(bootstrap), deps_of(context)
     broker = deps.connect(settings)
+    starts = from_now(broker, settings)
     found = [asked.request for asked in open_questions(broker, settings, deps.clock())]
     if as_json:
         for request in found:
@@ -44,15 +46,15 @@ def list_(
         write_table("", columns, [_row(request) for request in found], right="5")
         say(f"{len(found)} open; caseworks approvals decide APPROVAL approve|reject|correct")
     if follow:
-        _follow(broker, settings, as_json=as_json)
+        _follow(broker, settings, starts, as_json=as_json)
 
 
-def _follow(broker: Broker, settings: Settings, *, as_json: bool) -> None:
+def _follow(broker: Broker, settings: Settings, starts: Starts, *, as_json: bool) -> None:
     from caseworks.approvals import follow, told
     from schemas.approval import ApprovalRequested
 
     note("waiting for questions and answers; Ctrl-C ends it")
-    for said in follow(broker, settings):
+    for said in follow(broker, settings, starts):
         if as_json:
             write_json({"type": said.ce_type, **said.model_dump(mode="json")})
         elif isinstance(said, ApprovalRequested):

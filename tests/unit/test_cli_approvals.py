@@ -4,8 +4,12 @@ from typing import Any
 
 import pytest
 
+from caseworks.approvals import follow, from_now
 from events.broker import Record
 from events.envelope import record_of
+from events.memory import MemoryBroker
+from events.memory.producers import MemoryProducer
+from events.settings import Settings
 from schemas.approval import ApprovalEnded, ApprovalEnding, ApprovalRequested, action_hash_of
 from schemas.base import instant
 from schemas.commands import Decision
@@ -160,6 +164,54 @@ def test_a_question_that_expired_tells_when(command: CommandLine) -> None:
     assert ran.code == 1
     assert "expired at 1970-01-12 13:46:39Z: its case goes on by `escalate`" in ran.err
     assert decisions(command) == []
+
+
+class Answering(MemoryBroker):
+    """A broker with a coordinator behind it that answers at once: with these records."""
+
+    def __init__(self, *answers: Record) -> None:
+        super().__init__()
+        self.answers = answers
+
+    def producer(self, *, ordered: bool = True) -> MemoryProducer:
+        for record in self.answers:
+            made = super().producer()
+            made.produce(record)
+            made.flush(1)
+        return super().producer(ordered=ordered)
+
+
+def answered(*answers: Record) -> CommandLine:
+    broker = Answering()
+    command = CommandLine(broker)
+    command.make_topics()
+    command.produce(asked())
+    broker.answers = answers
+    return command
+
+
+def test_a_decision_tells_its_effect() -> None:
+    ran = decide(answered(ended("approve", by="ann")), "approve", "--by", "ann")
+
+    assert ran.code == 0
+    assert "approved by ann at 1970-01-12 13:46:40Z" in ran.out
+
+
+def test_a_decision_that_came_second_tells_whose_came_first() -> None:
+    ran = decide(answered(ended("reject", by="bob")), "approve", "--by", "ann")
+
+    assert ran.code == 1
+    assert "rejected by bob" in ran.out
+    assert "another end came first" in ran.err
+
+
+def test_questions_and_answers_are_followed_without_a_gap(command: CommandLine) -> None:
+    settings = Settings()
+    starts = from_now(command.broker, settings)
+    command.produce(asked(), ended())
+    told = follow(command.broker, settings, starts)
+
+    assert [type(next(told)), type(next(told))] == [ApprovalRequested, ApprovalEnded]
 
 
 def test_records_that_are_no_questions_are_passed_over(command: CommandLine) -> None:
