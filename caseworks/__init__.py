@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from caseworks.client import new_event, publish, subscribe
     from caseworks.nodes import Approval, Loop, Map, Step, Wait
     from events.errors import PermanentError, TransientError
+    from schemas.usage import Budget
 
 __all__ = [
     "App",
     "Approval",
+    "Budget",
     "Context",
     "Delegate",
     "DelegateStep",
@@ -40,6 +42,7 @@ __all__ = [
 _HOMES = {
     "App": "caseworks.app",
     "Approval": "caseworks.nodes",
+    "Budget": "schemas.usage",
     "Context": "agents.context",
     "Delegate": "agents.delegation",
     "DelegateStep": "agents.delegation",

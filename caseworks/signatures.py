@@ -12,6 +12,7 @@ from typing import Any
 
 from agents.agent import Agent
 from agents.signature import holds_data
+from coordinator.workflow_problems import order_of
 from events.errors import DeclarationError
 from schemas.workflow import StepSpec, WorkflowSpec
 
@@ -35,7 +36,7 @@ def check_signatures(
     the workflow itself (an unknown agent, a cycle) is not looked for here.
     """
     outputs = _outputs(spec, agents, data)
-    nullable = {step.name: _why_null(step) for step in spec.steps}
+    nullable = _nullable(spec)
     for step in spec.steps:
         main = agents.get(step.agent or "")
         if main is None:
@@ -73,10 +74,21 @@ def _outputs(
     return found
 
 
-def _why_null(step: StepSpec) -> str:
-    if step.conditional:
-        return "may be skipped"
-    return "is optional" if step.optional else ""
+def _nullable(spec: WorkflowSpec) -> dict[str, str]:
+    """Why the output of a step may be null; an empty text where it may not."""
+    steps = {step.name: step for step in spec.steps}
+    found = dict.fromkeys(steps, "")
+    for name in order_of(spec.steps):
+        step = steps[name]
+        if step.conditional:
+            found[name] = "may be skipped"
+        elif step.optional:
+            found[name] = "is optional"
+        elif step.join == "any" and all(found.get(before) for before in step.after):
+            found[name] = "is skipped when all that it waits for are"
+        elif step.approval is not None and found.get(step.approval.of):
+            found[name] = f"approves {step.approval.of!r}, which {found[step.approval.of]}"
+    return found
 
 
 def _reads(

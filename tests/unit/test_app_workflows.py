@@ -153,6 +153,10 @@ async def reads_any(order: Order, triage: Letter | None, spare: Letter | None) -
     raise NotImplementedError
 
 
+async def reads_race(order: Order, reads_any: str) -> str:
+    raise NotImplementedError
+
+
 async def reads_item(order: Order, hold: Held) -> str:
     raise NotImplementedError
 
@@ -205,7 +209,7 @@ LATE = Wait("paid", Payment, name="payment", timeout_s=9, on_timeout="skip")
     [
         (Step(triage, when="data.total"), reads_null),
         (Step(triage, optional=True), reads_null),
-        (triage, spare, Step(reads_any, join="any")),
+        (triage, Step(spare, optional=True), Step(reads_any, join="any"), reads_race),
         (Step(hold, map=Map("data.l")), reads_list),
         (Step(hold, map=Map("data.l", on_failure="skip")), reads_skipped),
         (Wait("paid", Payment, name="payment", timeout_s=9), reads_payment),
@@ -232,6 +236,19 @@ def test_what_a_step_gives_is_what_its_readers_declare(nodes: tuple[Any, ...]) -
         (
             (triage, hold, Step(wide, join="any", after=[hold])),
             "the step need not have ended when another one is done: add `| None`",
+        ),
+        (
+            (Step(triage, optional=True), Approval("ask", of="triage"), reads_approved),
+            "the step approves 'triage', which is optional: add `| None`",
+        ),
+        (
+            (
+                Step(triage, when="data.a"),
+                Step(spare, when="data.b"),
+                Step(reads_any, join="any"),
+                reads_race,
+            ),
+            "the step is skipped when all that it waits for are: add `| None`",
         ),
         ((reads_plain,), "reads 'triage', which is no step of this workflow: add the step"),
         ((reads_itself,), "reads 'reads_itself', its own output: give it a `loop`"),
