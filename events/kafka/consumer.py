@@ -132,7 +132,8 @@ class KafkaConsumer:
         try:
             with translated(where):
                 _raise_first(self._client.commit(offsets=offsets, asynchronous=False))
-        except FatalBrokerError as error:
+        except (DuplicateNameError, FatalBrokerError) as error:
+            # After an outage the name may be one's own again; only the take can tell.
             raise FencedError(f"{error}; the next take says why") from error
 
     def group_metadata(self) -> Any:

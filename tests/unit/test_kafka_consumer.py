@@ -10,7 +10,13 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from events.broker import ConsumerSpec, Message, TopicPartition
-from events.errors import CaseworksError, DuplicateNameError, FatalBrokerError, SetupError
+from events.errors import (
+    CaseworksError,
+    DuplicateNameError,
+    FatalBrokerError,
+    FencedError,
+    SetupError,
+)
 from events.kafka.consumer import KafkaConsumer
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
@@ -74,6 +80,9 @@ class FakeClient:
 
     def seek(self, part: ck.TopicPartition) -> None:
         self.calls.append(("seek", (part.partition, part.offset)))
+
+    def commit(self, offsets: list[ck.TopicPartition], asynchronous: bool) -> None:
+        raise KafkaException(FENCE)
 
     def close(self) -> None:
         self.calls.append(("close", None))
@@ -348,6 +357,13 @@ def test_a_fence_in_the_middle_of_a_batch_is_another_process_although_it_ends_me
     harness.client.consumes.append(fence_then_lose)
     with pytest.raises(DuplicateNameError):
         harness.consumer.take(10, 0)
+
+
+def test_a_commit_that_is_refused_for_its_name_leaves_it_to_the_take_to_say_whose_it_is() -> None:
+    harness = Harness()
+    harness.assign(P0)
+    with pytest.raises(FencedError, match="the next take says why"):
+        harness.consumer.commit({P0: 5})
 
 
 def test_headers_that_cannot_be_read_do_not_stop_the_partition() -> None:
