@@ -64,6 +64,9 @@ class LagMonitor:
                     measure(admin, group, self._telemetry)
             except CaseworksError as error:
                 log.warning("lag_unknown", error=str(error))
+                if admin is not None:  # after an outage a client may answer nothing ever again
+                    admin.close()
+                    admin = None
         if admin is not None:
             admin.close()
 

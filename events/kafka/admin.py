@@ -73,6 +73,9 @@ class KafkaAdmin:
         return made
 
     def lag(self, group: str) -> tuple[GroupLag, ...]:
+        # A question to a group's coordinator that is open when the broker goes away, and comes
+        # back, ends this process: librdkafka fails an assertion. So nobody asks while it is away.
+        self._metadata()
         committed = self._committed(group)
         sources = sorted(committed.keys() | self._owned(group))
         ends = self._ends(sources)
