@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 LINES_MAX = 60
+HEAVY = 2
 _LOOPS = {"0": "intake", "1": "orchestrator"}
 _FAULTS = {
     "stop": "stands still, and goes on later as if nothing had been",
@@ -25,13 +27,38 @@ _FAULTS = {
 _LABEL = re.compile(r"(?P<name>.+)\.(?P<life>\d+)(?:/(?P<end>\w+))?$")
 
 
+@dataclass(frozen=True, slots=True)
+class _Line:
+    text: str
+    weight: int
+    """2: something went wrong or came from outside; 1: a coordinator; 0: the rest."""
+
+
 def story(trace: Sequence[str], namespace: str = "cw") -> list[str]:
-    """The trace as numbered sentences; only what changed something."""
+    """The trace as numbered sentences; of a long one, what went wrong and what was near it."""
     told = list(_Teller(namespace).tell(trace))
-    if len(told) > LINES_MAX:
-        left = len(told) - LINES_MAX
-        told = [*told[: LINES_MAX // 2], f"… {left} more …", *told[-LINES_MAX // 2 :]]
-    return [f"{number:3}. {line}" for number, line in enumerate(told, 1)]
+    kept = _nearest(told) if len(told) > LINES_MAX else range(len(told))
+    lines: list[str] = []
+    before = -1
+    for number, index in enumerate(kept, 1):
+        if index != before + 1:
+            lines.append(f"     … {index - before - 1} more …")
+        before = index
+        lines.append(f"{number:3}. {told[index].text}")
+    return lines
+
+
+def _nearest(told: Sequence[_Line]) -> list[int]:
+    """The heavy lines, and as many others as there is room for, the nearest before them first."""
+    heavy = [index for index, line in enumerate(told) if line.weight == HEAVY]
+    kept = set(heavy[:LINES_MAX])
+
+    def far(index: int) -> tuple[int, int]:
+        after = next((h - index for h in heavy if h >= index), len(told))
+        return after // 4 - 2 * told[index].weight, after
+
+    others = sorted((i for i in range(len(told)) if i not in kept), key=far)
+    return sorted(kept.union(others[: LINES_MAX - len(kept)]))
 
 
 class _Teller:
@@ -39,14 +66,21 @@ class _Teller:
         self._prefix = f"{namespace}."
         self._last: dict[str, str] = {}
         """What each loop did last."""
+        self._open: dict[str, list[str]] = {}
+        """What each loop has put into its transaction."""
 
-    def tell(self, trace: Sequence[str]) -> Iterator[str]:
+    def tell(self, trace: Sequence[str]) -> Iterator[_Line]:
+        first = sum(line.endswith(".0 begins") for line in trace)
+        if first:
+            yield _Line(f"   0.000 s  {first} processes start", HEAVY)
         for line in trace:
             _, seconds, rest = line.split(" ", 2)
             who, _, text = rest.partition(" ")
+            if who.endswith(".0") and text == "begins":
+                continue
             said = self._said(who, text)
             if said:
-                yield f"{float(seconds):8.3f} s  {said}"
+                yield _Line(f"{float(seconds):8.3f} s  {said}", _weight(who, text))
 
     def _said(self, who: str, text: str) -> str | None:
         if who in ("agenda", "clients"):
@@ -57,12 +91,20 @@ class _Teller:
         if text.startswith("!! "):
             return self._struck(who, name, text[3:])
         if text == "begins":
-            return f"{name} starts" if who.endswith(".0") else f"{name} starts again"
+            return f"{name} starts again"
         if text.startswith(("exits", "continues", "clock", "ends", "crashed")):
             return f"{name}: {text}" if text.startswith(("exits", "crashed")) else f"{name} {text}"
         done = self._operation(text)
         if done is None:
             return None
+        word = text.partition(" ")[0]
+        if word in ("produce", "sendoffsets", "commit"):
+            parts = [*self._open.pop(who, ()), done]
+            if word != "commit" and "Error" not in text and "(unheard)" not in text:
+                self._open[who] = parts  # told when it is decided
+                self._last[who] = ", ".join(parts)
+                return None
+            done = ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1]
         self._last[who] = done
         return f"{name} {done}"
 
@@ -70,8 +112,10 @@ class _Teller:
         if kind in ("rebalance", "lost_partitions"):
             return None  # the next line says which group
         if kind == "kill":
-            last = self._last.get(who)
-            return f"{name} is killed" + (f"; the last it did: it {last}" if last else "")
+            self._open.pop(who, None)
+            last = self._last.pop(who, "")
+            process = named(who.partition("/")[0])
+            return f"{process} is killed" + (f", after {name} {last}" if last else "")
         return f"{name} {_FAULTS.get(kind, kind)}"
 
     def _of_group(self, text: str) -> str | None:
@@ -93,11 +137,11 @@ class _Teller:
             case "take":
                 return f"fails to take{end}" if failed else self._took(answer)
             case "produce":
-                return f"writes {self._records(rest)} in its transaction{end}"
+                return f"writes {self._records(rest)}{end}"
             case "sendoffsets":
-                return f"adds the position {self._short(rest)} to its transaction{end}"
+                return f"adds the position {self._short(rest)}{end}"
             case "commit":
-                return f"commits its transaction{end}"
+                return f"commits{end}"
             case "abort":
                 return f"aborts its transaction{end}"
             case "commitoffsets":
@@ -141,6 +185,15 @@ class _Teller:
 
     def _short(self, text: str) -> str:
         return text.replace(self._prefix, "")
+
+
+def _weight(who: str, text: str) -> int:
+    odd = ("!!", "begins", "exits", "continues", "clock", "crashed", "renew", "release", "abort")
+    if who in ("agenda", "clients", "groups", "driver") or text.startswith(odd):
+        return HEAVY
+    if "Error" in text or "(unheard)" in text or " lost " in text or "revoking" in text:
+        return HEAVY
+    return int(who.startswith("coordinator"))
 
 
 def named(label: str) -> str:
