@@ -24,8 +24,10 @@ from events.errors import CaseworksError, DeclarationError
 
 DEPTH_MAX = 100
 """Levels of an expression; each costs two frames of the stack when it runs."""
-GROWTH_MAX = 1_000
+GROWTH_MAX = 100
 """How many times what it reads an expression may write (`[@,@] | [@,@]`: four times)."""
+VALUE_CHARS_MAX = 4 * 1024 * 1024
+"""Size of a value that an expression may put together: characters of text, and 1 for the rest."""
 CACHED_MAX = 4_096
 
 Node = Mapping[str, Any]
@@ -45,6 +47,7 @@ class Expression:
     names: frozenset[str]
     """What it reads of the view: `event`, `data`, steps."""
     _tree: Node = field(repr=False, compare=False)
+    _grows: bool = field(default=False, repr=False, compare=False)
 
     def of(self, view: Mapping[str, Any]) -> Any:
         """The value for a view: JSON values by name. Raises `ExpressionError`.
@@ -52,7 +55,10 @@ class Expression:
         A name that is missing is null. The value shares parts with the view: change neither.
         """
         try:
-            return _INTERPRETER.visit(self._tree, view)
+            value = _INTERPRETER.visit(self._tree, view)
+            if self._grows and _size(value) > VALUE_CHARS_MAX:
+                raise ArithmeticError(f"its value is larger than {VALUE_CHARS_MAX} characters")
+            return value
         except exceptions.JMESPathTypeError as error:
             wanted = " or ".join(error.expected_types)
             told = f"{error.function_name}() got {error.actual_type}, wants {wanted}"
@@ -78,9 +84,10 @@ def compile_expression(text: str) -> Expression:
             _check_call(text, node)
         elif node["type"] == "literal":
             _check_literal(text, node["value"])
-    if _growth(tree) > GROWTH_MAX:
+    growth = _growth(tree)
+    if growth > GROWTH_MAX:
         raise _wrong(text, f"its result may be over {GROWTH_MAX} times its input", "simplify it")
-    return Expression(text, frozenset(_names(text, tree)), tree)
+    return Expression(text, frozenset(_names(text, tree)), tree, growth > 1)
 
 
 def _parsed(text: str) -> Node:
@@ -141,7 +148,22 @@ def _growth(node: Node) -> int:
     if node["type"] == "function_expression":
         doubling = 2 if node["value"] == "to_string" else 1  # it escapes what it escaped before
         return doubling * prod(each)
-    return prod(each) if node["type"] in _CHAINS else max(1, sum(each))
+    if node["type"] in _CHAINS:
+        return prod(each)
+    return max(1, sum(each)) if node["type"] in _COLLECTS else max(each, default=1)
+
+
+def _size(value: Any) -> int:
+    """Characters and other values in a value, counted until there are too many."""
+    found, left = 0, [value]
+    while left and found <= VALUE_CHARS_MAX:
+        each = left.pop()
+        found += len(each) if isinstance(each, str) else 1
+        if isinstance(each, dict):
+            left += each.values()
+        elif isinstance(each, list):
+            left += each
+    return found
 
 
 def _names(text: str, node: Node) -> Iterator[str]:
@@ -196,6 +218,7 @@ _CHAINS = _DOTS | {
     "value_projection",
 }
 """Nodes whose later children see what the first one gave, not the view."""
+_COLLECTS = frozenset(("multi_select_dict", "multi_select_list"))
 _READS = frozenset(("field", "multi_select_dict", "multi_select_list", "function_expression"))
 _SYNTAX = "see jmespath.org"
 _TOO_DEEP = f"it is nested more than {DEPTH_MAX} deep"

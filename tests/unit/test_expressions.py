@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 
-from coordinator.expressions import ExpressionError, compile_expression, is_true
+from coordinator.expressions import (
+    VALUE_CHARS_MAX,
+    ExpressionError,
+    compile_expression,
+    is_true,
+)
 from events.errors import DeclarationError
 
 
@@ -50,9 +55,9 @@ def test_an_expression_names_what_it_reads(text: str, names: set[str]) -> None:
         ("!" * 1_999 + "a", "it is nested more than 100 deep"),
         ("(" * 999 + "a" + ")" * 999, "it is nested more than 100 deep"),
         (" || ".join("a" * 150), "it is nested more than 100 deep"),
-        ("a" + " | [@,@]" * 12, "over 1000 times its input"),
-        ("map(&map(&[@,@,@], [@,@,@,@]), a) | [@" + ",@" * 99 + "]", "over 1000 times"),
-        ("to_string([" * 12 + "a" + "])" * 12, "over 1000 times its input"),
+        ("a" + " | [@,@]" * 12, "over 100 times its input"),
+        ("map(&map(&[@,@,@], [@,@,@,@]), a) | [@" + ",@" * 99 + "]", "over 100 times"),
+        ("to_string([" * 12 + "a" + "])" * 12, "over 100 times its input"),
         ("join(a, b)", "join() needs a literal separator"),
     ],
 )
@@ -99,6 +104,18 @@ def test_values_that_do_not_fit_are_one_kind_of_error(
 
     assert caught.value.kind == "bad_expression"
     assert said in str(caught.value)
+
+
+def test_a_value_that_is_put_together_is_bounded() -> None:
+    twice = compile_expression("[data, data]")
+    long = "x" * (VALUE_CHARS_MAX // 2)
+
+    assert twice.of({"data": long[:-10]}) == [long[:-10]] * 2
+    with pytest.raises(ExpressionError, match="its value is larger than 4194304 characters"):
+        twice.of({"data": long})
+    with pytest.raises(ExpressionError, match="its value is larger than"):
+        compile_expression("[data, data][]").of({"data": [long + "x"]})
+    assert compile_expression("data").of({"data": long * 3}) == long * 3
 
 
 def test_what_an_expression_says_of_wrong_values_holds_none_of_them() -> None:
