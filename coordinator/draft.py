@@ -233,6 +233,7 @@ class Draft(CaseView):
             return
         self.shift(event, reason)
         self.closed = self.now
+        self.effects += [Ignored("unheard")] * len(self.heard)
         self.heard = ()
         self.published += 1
         self.effects += [Tune(kind, on=False) for kind in self.plan.waits]

@@ -24,6 +24,7 @@ IgnoredWhy = Literal[
     "signalled_already",
     "too_many_signals",
     "unknown_signal",
+    "unheard",
     "no_question",
     "wrong_hash",
 ]

@@ -109,6 +109,16 @@ def test_a_million_signals_to_one_case_are_bounded() -> None:
     assert len(machine.case.signals) == SIGNALS_MAX
 
 
+def test_signals_that_no_step_took_are_counted_when_the_case_ends() -> None:
+    machine = talk()
+    signal(machine)
+    signal(machine)
+    effects = machine.do(Cancel(case_id=machine.case.case_id))
+
+    assert [e for e in effects if isinstance(e, Ignored)] == [Ignored("unheard")] * 2
+    assert machine.case.heard == ()
+
+
 def test_a_signal_that_nobody_waits_for_changes_nothing() -> None:
     machine = talk()
 
