@@ -14,7 +14,7 @@ from coordinator import mapping, undo, waits
 from coordinator.draft import Draft, open_draft
 from coordinator.effects import Effect, Ignored, IgnoredWhy
 from coordinator.keys import UNDO, index_of, key_of, step_of
-from coordinator.states import ENDED, ENDED_WELL, PASSIVE
+from coordinator.states import ENDED, PASSIVE
 from coordinator.steps import end_attempt, give_up
 from coordinator.view import Parts, no_parts
 from coordinator.workflow import Plan
@@ -127,12 +127,14 @@ def _irrelevant(
         return "stale"
     if name.iteration != state.iteration:
         return "stale"
-    if name.item is not None and draft.steps[name.step].status not in ("mapping", "parked"):
+    if name.replay != state.replay:
+        return "stale"  # it died, or what it did was undone: that is another task now
+    if name.item is not None and not mapping.at_work(draft, name.step, name.item):
         return "late"
     if outcome.status == "done":
         return None
-    current = (state.attempt, state.agent, state.replay, state.status)
-    said = (outcome.attempt, outcome.agent, name.replay, "sent")
+    current = (state.attempt, state.agent, state.status)
+    said = (outcome.attempt, outcome.agent, "sent")
     return None if current == said else "stale"
 
 
@@ -144,7 +146,8 @@ def _done_too_late_to_stay(
         return False
     step = draft.plan.steps.get(key)
     known = step is not None and step.undo is not None and key not in draft.undos
-    return known and name.iteration == state.iteration and state.attempt > 0
+    same = (name.iteration, name.replay) == (state.iteration, state.replay)
+    return known and same and state.attempt > 0
 
 
 def _progress(draft: Draft, progress: Progress) -> None:
@@ -217,18 +220,12 @@ def _is_dead(draft: Draft, command: Replay, key: str) -> bool:
 
 def _send_again(draft: Draft, key: str) -> None:
     """A dead step, or a dead item of one, gets a new start."""
-    name, step = step_of(key), draft.plan.steps[step_of(key)]
-    ready = all(draft.steps[source].status in ENDED_WELL for source in step.after)
-    whole = draft.steps[name]
-    if whole.status == "waiting" or not ready:  # what it reads was undone: it waits for that
-        if whole.status == "failed":
-            draft.move(name, "reopen", ended=None, error=None)
-        return
-    if index_of(key) is not None:
-        mapping.resume(draft, step)
-        return
-    again = {"replay": whole.replay + 1, "burnt": 0, "ended": None, "error": None}
-    draft.send(name, "send", agent=step.agent, escalated=False, **again)
+    name = step_of(key)
+    status = draft.steps[name].status
+    if index_of(key) is not None and status == "parked":
+        mapping.resume(draft, draft.plan.steps[name])
+    elif status in ("failed", "parked"):  # else it waits for its turn already
+        draft.renew(name)
 
 
 def _tick(draft: Draft) -> None:

@@ -255,16 +255,29 @@ class Draft(CaseView):
         self.forget_delegated(tuple(self.delegated))
         again = undo.undone(self)
         for name, state in self.steps.items():
-            if name in again:
-                self.steps[name] = StepState(attempt=state.attempt, replay=state.replay + 1)
-            elif state.status == "abandoned" or self._unanswered(name, state):
-                self.move(name, "reopen", ended=None, error=None)
+            if name in again or state.status == "failed":
+                self.renew(name, anew=name in again)
+            elif state.status == "abandoned":
+                self.move(name, "reopen", burnt=0, ended=None, error=None)
         self.undos, self.ending = {}, None
         self.effects += [Tune(kind, on=True) for kind in self.plan.waits]
 
-    def _unanswered(self, name: str, state: StepState) -> bool:
-        """Whether it failed for want of an answer: no dead letter will bring it back."""
-        return state.status == "failed" and self.plan.steps[name].agent is None
+    def renew(self, key: str, *, anew: bool = False) -> None:
+        """A step waits to be done as another task: what is still said of the old one is stale.
+
+        How far a loop or a map had come stands, unless everything is to be done `anew`.
+        """
+        state = self.at(key)
+        fresh = StepState(
+            status=STEP[state.status]["reopen"],
+            attempt=state.attempt,
+            replay=state.replay + 1,
+            input=state.input,
+        )
+        if not anew:
+            so_far = {"iteration": state.iteration, "output": state.output, "items": state.items}
+            fresh = fresh.evolve(**so_far)
+        self.put(key, fresh)
 
     def forget_delegated(self, keys: tuple[str, ...]) -> None:
         """Delegated steps whose outcome nobody needs any more."""

@@ -27,7 +27,7 @@ def begin(draft: Draft, step: StepSpec) -> None:
     """The step's turn has come, for the first time or after a replay. Raises `ExpressionError`."""
     assert step.map is not None
     state = draft.steps[step.name]
-    if state.items is not None:
+    if state.items is not None and state.items.done + state.items.failed < state.items.total:
         resume(draft, step)
         return
     total = len(draft.items_of(step))
@@ -43,13 +43,24 @@ def begin(draft: Draft, step: StepSpec) -> None:
 
 
 def resume(draft: Draft, step: StepSpec) -> None:
-    """Go on with the items that have not ended well."""
+    """Go on with the items that have not ended well; what is at work stays there."""
     state = draft.steps[step.name]
     items = state.items
     assert items is not None
-    keys = {index: f"{step.name}:{index}" for index in range(items.next)}
-    again = tuple(i for i, key in keys.items() if draft.at(key).status not in ENDED_WELL)
-    draft.move(step.name, "map", items=items.evolve(again=again, running=0), ended=None, error=None)
+    parked = state.status == "parked"
+    again: list[int] = []
+    running: list[str] = []
+    for index in range(items.next):
+        key = f"{step.name}:{index}"
+        status = draft.at(key).status
+        if parked and status in ("sent", "retrying"):
+            running.append(key)
+        elif status not in ENDED_WELL:
+            again.append(index)
+    changed = items.evolve(again=tuple(again), running=len(running))
+    draft.move(step.name, "map", agent=step.agent, items=changed, ended=None, error=None)
+    for key in running:
+        arm(draft, key, draft.at(key))
     fill(draft, step)
 
 
@@ -79,10 +90,10 @@ def _send(draft: Draft, step: StepSpec, key: str) -> None:
     state = draft.get(key)
     if state is None:
         draft.put(key, WAITING)
-    elif state.status != "waiting":  # sent anew: what was on its way does not count any more
+    elif state.status != "waiting":
         if state.status not in ENDED:
             draft.move(key, "abandon")
-        draft.replace(key, replay=state.replay + 1, burnt=0, due=None, error=None, ended=None)
+        draft.renew(key)
     draft.send(key, "send", agent=step.agent)
 
 
@@ -124,6 +135,13 @@ def ended(draft: Draft, key: str) -> None:
         fill(draft, step)
 
 
+def at_work(draft: Draft, name: str, index: int) -> bool:
+    """Whether an item was sent, and is not to be sent anew."""
+    state = draft.steps[name]
+    items = state.items if state.status in ("mapping", "parked") else None
+    return items is not None and index < items.next and index not in items.again
+
+
 def lose(draft: Draft, key: str) -> None:
     """An item is dead and takes its step along: it is not at work any more."""
     name = step_of(key)
@@ -138,9 +156,12 @@ def due(draft: Draft, name: str) -> list[str]:
     assert items is not None
     draft.replace(name, due=None)
     found: list[str] = []
+    again = frozenset(items.again)
     for index in range(items.next):
         key = f"{name}:{index}"
         state = draft.at(key)
+        if index in again:
+            continue
         at = state.due if state.status == "retrying" else state.deadline
         if at is None or state.status not in ("sent", "retrying"):
             continue

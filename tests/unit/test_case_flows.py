@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from coordinator.effects import Publish
+from coordinator.effects import Ignored, Publish
 from coordinator.workflow import Plan, compile_workflow
 from schemas.agent import AgentSpec
 from schemas.commands import Replay
@@ -62,3 +62,80 @@ def test_an_item_whose_inputs_break_ends_its_step_and_no_other_is_sent() -> None
 
     assert sent(it.effects) == []
     assert results(it)[0].status == "escalated"
+
+
+def undone(first: StepSpec, keys: tuple[str, ...] = ("a",)) -> Machine:
+    """A case whose first step was undone because the second one failed, and that is replayed."""
+    it = case_of(first, step("b", "a", on_dead_letter="fail"))
+    for key in keys:
+        it.ends(key)
+    it.ends("b", "failed")
+    it.ends("a~undo")
+    assert results(it)[0].status == "failed"
+    replay(it, "b")
+    return it
+
+
+def test_what_was_done_before_it_was_undone_does_not_count_again() -> None:
+    it = undone(step("a", undo="undoer"))
+    task_id = task_id_of(it.case.case_id, "a")
+
+    assert it.ends("a", task_id=task_id, attempt=1) == [Ignored("stale")]
+    assert sent(it.ends("a")) == ["b"]
+
+
+def test_a_map_that_was_undone_is_done_anew_from_its_first_item() -> None:
+    items = MapSpec(over="data.list", concurrency=1)
+    it = undone(step("a", map=items, undo="undoer"), ("a:0", "a:1"))
+
+    assert it.ends("a:1", task_id=f"{it.case.case_id}:a:1", attempt=1) == [Ignored("late")]
+    assert sent(it.ends("a:0")) == ["a:1"]
+    assert sent(it.ends("a:1")) == ["b"]
+
+
+def parked_map(**fields: Any) -> Machine:
+    """Three items, of which the first two are dead."""
+    items = MapSpec(over="data.list", **fields)
+    it = case_of(step("a", map=items, on_dead_letter="park"), data={"list": [1, 2, 3]})
+    it.ends("a:0", "failed")
+    it.ends("a:1", "failed")
+    return it
+
+
+def test_two_letters_of_a_map_are_replayed_one_after_the_other() -> None:
+    it = parked_map(concurrency=2)
+    assert sent(replay(it, "a:0")) == ["a:0", "a:1"]
+    assert replay(it, "a:1", letter=1) == [Ignored("nothing_to_replay")]
+    it.ends("a:0")
+    it.ends("a:1")
+    it.ends("a:2")
+
+    assert results(it)[0].status == "completed"
+
+
+def test_a_replay_leaves_the_items_that_are_at_work_alone() -> None:
+    it = parked_map(concurrency=3)
+
+    assert sent(replay(it, "a:0")) == ["a:0", "a:1"]
+    assert it.state("a:2").attempt == 1
+    assert sent(it.ends("a:2")) == []
+
+
+def test_a_replay_brings_back_every_step_that_failed() -> None:
+    parked = step("a", on_dead_letter="park")
+    it = case_of(parked, step("b", on_dead_letter="fail"), step("c", "a", "b"))
+    it.ends("a", "failed")
+    it.ends("b", "failed")
+
+    assert sent(replay(it, "a")) == ["a", "b"]
+    it.ends("a")
+    assert sent(it.ends("b")) == ["c"]
+
+
+def test_a_replay_does_not_wait_for_those_who_race_on() -> None:
+    race = step("c", "a", "b", join="any", on_dead_letter="park")
+    it = case_of(step("a"), step("b"), race, step("d", "b", "c"))
+    it.ends("a")
+    it.ends("c", "failed")
+
+    assert sent(replay(it, "c")) == ["c"]
