@@ -117,8 +117,6 @@ class Draft(CaseView):
         """A step is done; go on with what waited for it."""
         self.move(key, "done", due=None, deadline=None, ended=self.now, **fields)
         if key in self.plan.steps:
-            if self.status == "parked" and all(s.status != "parked" for s in self.steps.values()):
-                self.shift("resume", None)
             self.advance()
         elif key.endswith(UNDO):
             undo.advance(self)
@@ -162,8 +160,10 @@ class Draft(CaseView):
                 self._start_delegated(ended)
             if plan.races:
                 ended.update(self._skip_losers())
-        if len(ended) == len(steps):
-            degraded = any(state.degraded for state in steps.values())
+        if ended.issuperset(self.steps):
+            if self.status == "parked":
+                self.shift("resume", None)
+            degraded = any(state.degraded for state in self.steps.values())
             self.close("degrade" if degraded else "complete", self._why_degraded())
 
     def _won(self, step: StepSpec) -> bool:
@@ -206,6 +206,7 @@ class Draft(CaseView):
                 continue
             if all(self.steps[reader].status != "waiting" for reader in readers):
                 waits.withdraw(self, name)
+                delegation.forget(self, name)
                 self.move(name, "skip", due=None, deadline=None, ended=self.now)
                 lost.add(name)
         return lost
@@ -322,8 +323,15 @@ class Draft(CaseView):
         return changed, self.effects
 
     def _settle(self) -> None:
-        """A case in which nothing works and something listens or asks is waiting, and says so."""
-        if self.status not in ("open", "waiting"):
+        """A case says that it is parked for a replay, or waits for the world, and why."""
+        if self.status not in ("open", "waiting", "parked"):
+            return
+        parked = [name for name, state in self.steps.items() if state.status == "parked"]
+        if parked and self.status != "parked":
+            self.shift("park", "; ".join(self._why_parked(name) for name in parked))
+        elif self.status == "parked" and not parked:
+            self.shift("resume", None)
+        if parked:
             return
         passive = [name for name, state in self.steps.items() if state.status in PASSIVE]
         if not passive and self.status == "open":
@@ -335,6 +343,10 @@ class Draft(CaseView):
             self.reason = "; ".join(waits.reason_of(self, name) for name in passive)
         elif self.status == "waiting":
             self.shift("resume", None)
+
+    def _why_parked(self, name: str) -> str:
+        error = self.steps[name].error
+        return f"{name}: {error.kind}: {error.message}" if error else name
 
     def _why_degraded(self) -> str | None:
         parts = [

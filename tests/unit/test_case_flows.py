@@ -8,6 +8,7 @@ from coordinator.effects import Ignored, Publish
 from coordinator.workflow import Plan, compile_workflow
 from schemas.agent import AgentSpec
 from schemas.commands import Replay
+from schemas.outcome import Delegate
 from schemas.result import Result
 from schemas.task import task_id_of
 from schemas.workflow import LoopSpec, MapSpec, StepSpec, WorkflowSpec
@@ -139,3 +140,46 @@ def test_a_replay_does_not_wait_for_those_who_race_on() -> None:
     it.ends("c", "failed")
 
     assert sent(replay(it, "c")) == ["c"]
+
+
+def test_a_parked_step_that_loses_its_race_does_not_keep_the_case_parked() -> None:
+    parked = step("a", on_dead_letter="park")
+    it = case_of(parked, step("b"), step("c", "a", "b", join="any", optional=True))
+    it.ends("a", "failed")
+    assert it.case.status == "parked"
+    it.ends("b")
+    assert (it.case.status, it.case.reason) == ("open", None)
+    it.ends("c", "failed")
+
+    assert results(it)[0].status == "degraded"
+
+
+def test_what_a_loser_delegated_is_forgotten() -> None:
+    it = case_of(step("a"), step("b"), step("c", "a", "b", join="any"))
+    it.ends("a", "delegate", delegates=(Delegate(name="x", agent="bob"),))
+    it.ends("b")
+    assert "a.x" not in it.case.steps
+    it.ends("c")
+
+    assert results(it)[0].status == "completed"
+
+
+def test_a_case_is_parked_until_the_last_of_its_dead_tasks_is_replayed() -> None:
+    it = case_of(step("a", on_dead_letter="park"), step("b", on_dead_letter="park"))
+    it.ends("a", "failed")
+    it.ends("b", "failed")
+    replay(it, "a")
+    assert (it.case.status, it.case.reason) == ("parked", "b: boom: it broke")
+    replay(it, "b", letter=1)
+
+    assert (it.case.status, it.case.reason) == ("open", None)
+
+
+def test_a_parked_step_that_goes_on_with_a_higher_agent_is_not_parked() -> None:
+    unsure = step("a", on_dead_letter="park", escalate_below=0.5, escalate_to="boss")
+    it = case_of(unsure)
+    it.ends("a", "failed")
+    it.ends("a", confidence=0.1)
+
+    assert it.case.steps["a"].agent == "boss"
+    assert it.case.status == "open"
