@@ -40,7 +40,7 @@ from schemas.usage import Usage
 _WITH_TASK: frozenset[OutcomeStatus] = frozenset(("failed", "halted", "retry"))
 _DONE = (
     b'{"task_id":%b,"case_id":%b,"agent":%b,"attempt":%d,"status":"done","output":%b,'
-    b'"confidence":%b,"usage":%b,"agent_version":%b,"worker":%b,'
+    b'"confidence":%b,%b"agent_version":%b,"worker":%b,'
     b'"delivery":{"topic":%b,"partition":%d,"offset":%d,"timestamp":"%b"},'
     b'"started_at":"%b","finished_at":"%b"}'
 )
@@ -90,7 +90,7 @@ class Answers:
             asker.attempt,
             output,
             repr(confidence).encode(),
-            b"{}" if usage.is_nothing else usage.to_compact_json(),
+            b"" if usage.is_nothing else b'"usage":%b,' % usage.to_compact_json(),
             self._version,
             self._worker,
             to_json(message.topic),

@@ -92,7 +92,7 @@ class Intake:
 
     def _opened(self, event: Event, plan: Plan, now: float) -> Record:
         case_id = event.case_id
-        opened = Opened(
+        opened = Opened.trusted(
             case_id=case_id,
             workflow=plan.name,
             workflow_version=plan.spec.version,

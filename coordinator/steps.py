@@ -22,10 +22,11 @@ UNDECODABLE = "undecodable"
 
 def end_attempt(draft: Draft, key: str, state: StepState, outcome: Outcome) -> None:
     """An outcome that counts: the attempt of this step has ended."""
+    if outcome.status == "done":
+        _complete(draft, key, state, outcome)
+        return
     error = outcome.error or Failure(kind=outcome.status)
     match outcome.status:
-        case "done":
-            _complete(draft, key, state, outcome)
         case "retry":
             _retry(draft, key, state, error, outcome)
         case "deferred":
