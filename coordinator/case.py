@@ -15,7 +15,7 @@ from coordinator.draft import Draft, open_draft
 from coordinator.effects import Effect, Ignored, IgnoredWhy
 from coordinator.keys import UNDO, index_of, key_of, step_of
 from coordinator.states import ENDED, PASSIVE
-from coordinator.steps import end_attempt, give_up
+from coordinator.steps import end_attempt, found_wanting, give_up
 from coordinator.view import Parts, no_parts
 from coordinator.workflow import Plan
 from schemas.case import CLOSED, Case, StepState
@@ -131,11 +131,12 @@ def _irrelevant(
         return "stale"  # it died, or what it did was undone: that is another task now
     if name.item is not None and not mapping.at_work(draft, name.step, name.item):
         return "late"
-    if outcome.status == "done":
-        return None
     current = (state.attempt, state.agent, state.status)
     said = (outcome.attempt, outcome.agent, "sent")
-    return None if current == said else "stale"
+    if current == said:
+        return None
+    good = outcome.status == "done" and not found_wanting(draft, key_of(name), state, outcome)
+    return None if good else "stale"
 
 
 def _done_too_late_to_stay(

@@ -91,10 +91,29 @@ def _loop(draft: Draft, step: StepSpec, state: StepState, fields: dict[str, Any]
         give_up(draft, step.name, error, None)
 
 
+def found_wanting(draft: Draft, key: str, state: StepState, outcome: Outcome) -> bool:
+    """Whether an output, told again, was judged before: somebody else is at it since."""
+    step = draft.spec(key)
+    if state.escalated and outcome.confidence < _floor(step):
+        return True
+    loop, iteration = step.loop, state.iteration + 1
+    if loop is None or loop.exhausted == "accept" or iteration < loop.iterations_max:
+        return False
+    try:
+        return not is_true(draft.evaluate(loop.until, output=outcome.output, iteration=iteration))
+    except ExpressionError:
+        return False
+
+
+def _floor(step: StepSpec) -> float:
+    """The confidence below which an output is not taken as it is."""
+    return max(step.escalate_below or 0.0, step.review_below or 0.0)
+
+
 def conclude(draft: Draft, key: str, fields: Mapping[str, Any]) -> None:
     """A step has an output: take it, or ask somebody higher because nobody is sure of it."""
     step, confidence = draft.spec(key), fields["confidence"]
-    floor = max(step.escalate_below or 0.0, step.review_below or 0.0)
+    floor = _floor(step)
     if confidence >= floor:
         draft.finish_step(key, **fields)
         return

@@ -183,3 +183,22 @@ def test_a_parked_step_that_goes_on_with_a_higher_agent_is_not_parked() -> None:
 
     assert it.case.steps["a"].agent == "boss"
     assert it.case.status == "open"
+
+
+def test_an_output_that_nobody_was_sure_of_is_judged_once() -> None:
+    it = case_of(step("a", escalate_below=0.5, escalate_to="boss"))
+    it.ends("a", confidence=0.1)
+
+    assert it.ends("a", confidence=0.1, attempt=1, agent="ann") == [Ignored("stale")]
+    assert it.ends("a", confidence=0.9, attempt=1, agent="ann") != [Ignored("stale")]
+
+
+def test_the_last_round_of_a_loop_is_judged_once() -> None:
+    loop = LoopSpec(until="output.ok", iterations_max=1)
+    it = case_of(step("a", loop=loop, on_dead_letter="park"))
+    it.ends("a")
+
+    assert it.ends("a") == [Ignored("stale")]
+    assert len(it.case.dead_letters) == 1
+    it.ends("a", output={"ok": True})
+    assert results(it)[0].status == "completed"
