@@ -155,7 +155,7 @@ def _progress(draft: Draft, progress: Progress) -> None:
     name = task_name_of(progress.task_id, progress.case_id)
     key = "" if name is None else key_of(name)
     state = draft.get(key)
-    if name is None or state is None or state.status != "sent":
+    if name is None or state is None or state.status != "sent" or draft.closed is not None:
         draft.ignore("stale")
         return
     said = (progress.attempt, progress.agent, name.replay, name.iteration)

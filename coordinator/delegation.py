@@ -44,7 +44,11 @@ def problem(draft: Draft, key: str, asked: tuple[Delegate, ...]) -> str | None:
 
 
 def begin(draft: Draft, key: str, asked: tuple[Delegate, ...]) -> None:
-    """The step waits for the steps that its agent asked for; `problem` found none with them."""
+    """The step waits for the steps that its agent asked for; `problem` found none with them.
+
+    Those of a later attempt are other tasks than those of an earlier one with the same names.
+    """
+    fresh = WAITING.evolve(replay=draft.steps[key].attempt - 1)
     draft.move(key, "delegate", due=None, error=None)
     children = {
         f"{key}.{each.name}": Delegated(
@@ -57,7 +61,7 @@ def begin(draft: Draft, key: str, asked: tuple[Delegate, ...]) -> None:
         for each in asked
     }
     draft.delegated = {**draft.delegated, **children}
-    draft.steps.update(dict.fromkeys(children, WAITING))
+    draft.steps.update(dict.fromkeys(children, fresh))
     draft.advance()
 
 

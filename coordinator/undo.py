@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from coordinator.keys import UNDO, WAITING
-from schemas.case import Ending
+from coordinator.keys import UNDO
+from schemas.case import Ending, StepState
 from schemas.outcome import Failure
 from schemas.workflow import StepSpec
 
@@ -48,14 +48,29 @@ def begin(draft: Draft, event: CaseEvent, reason: str | None) -> bool:
     if not names:
         return False
     place = {name: index for index, name in enumerate(draft.plan.order)}
-    names.sort(key=lambda name: (draft.steps[name].ended or 0.0, place[name]), reverse=True)
+    ends = _ends(draft)
+    names.sort(key=lambda name: (ends[name], place[name]), reverse=True)
     draft.shift("undo", reason)
     assert event in ("fail", "expire", "cancel")
     draft.ending = Ending(event=event, reason=reason)
     draft.deadline = draft.now + draft.plan.spec.undo_deadline_s
-    draft.undos = dict.fromkeys(names, WAITING)
+    draft.undos = {name: _fresh(draft, name) for name in names}
     advance(draft)
     return True
+
+
+def _ends(draft: Draft) -> dict[str, float]:
+    """When each step ended; never before those that it read, whatever the clock said."""
+    ends: dict[str, float] = {}
+    for name in draft.plan.order:
+        read = (ends[source] for source in draft.plan.steps[name].after)
+        ends[name] = max(draft.steps[name].ended or 0.0, *read, 0.0)
+    return ends
+
+
+def _fresh(draft: Draft, name: str) -> StepState:
+    """Undoing a step that was done anew is another task than undoing it the first time."""
+    return StepState(replay=draft.steps[name].replay)
 
 
 def advance(draft: Draft) -> None:
@@ -78,8 +93,9 @@ def failed(draft: Draft, key: str, error: Failure) -> None:
 
 
 def join(draft: Draft, name: str) -> None:
-    """A step turned out to be done after the case had ended: undo it too."""
-    draft.undos = {**draft.undos, name: WAITING}
+    """A step turned out to be done after the case had ended: undo it too, and next."""
+    begun = {key: state for key, state in draft.undos.items() if state.status != "waiting"}
+    draft.undos = {**begun, name: _fresh(draft, name), **draft.undos}
 
 
 def expire(draft: Draft) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 from coordinator.effects import Ignored, Publish
 from coordinator.workflow import Plan, compile_workflow
 from schemas.agent import AgentSpec
-from schemas.commands import Replay
-from schemas.outcome import Delegate
+from schemas.commands import Cancel, Replay
+from schemas.outcome import Delegate, Progress
 from schemas.result import Result
 from schemas.task import task_id_of
 from schemas.workflow import LoopSpec, MapSpec, StepSpec, WorkflowSpec
@@ -201,4 +201,56 @@ def test_the_last_round_of_a_loop_is_judged_once() -> None:
     assert it.ends("a") == [Ignored("stale")]
     assert len(it.case.dead_letters) == 1
     it.ends("a", output={"ok": True})
+    assert results(it)[0].status == "completed"
+
+
+def test_undoing_a_step_a_second_time_is_another_task() -> None:
+    it = undone(step("a", undo="undoer"))
+    it.ends("a")
+    it.ends("b", "failed")
+    first = f"{it.case.case_id}:a~undo"
+
+    assert it.ends("a~undo", task_id=first) == [Ignored("stale")]
+    it.ends("a~undo", task_id=f"{first}#1")
+    assert results(it)[1].undone["a"].status == "done"
+
+
+def test_a_step_is_undone_before_what_it_read_although_the_clock_jumped_back() -> None:
+    it = case_of(step("a", undo="undoer"), step("b", "a", undo="undoer"), step("c", "b"))
+    it.ends("a")
+    it.now -= 3_600
+    it.ends("b")
+
+    assert sent(it.do(Cancel(case_id=it.case.case_id))) == ["b~undo"]
+
+
+def test_what_was_done_last_is_undone_next() -> None:
+    first, second = step("a", undo="undoer"), step("b", "a", undo="undoer")
+    it = case_of(first, second, step("c", "b", undo="undoer"))
+    it.ends("a")
+    it.ends("b")
+    it.do(Cancel(case_id=it.case.case_id))
+    it.ends("c")
+
+    assert sent(it.ends("b~undo")) == ["c~undo"]
+    assert sent(it.ends("c~undo")) == ["a~undo"]
+
+
+def test_progress_of_an_item_changes_nothing_after_the_end() -> None:
+    it = case_of(step("a", map=MapSpec(over="data.list"), deadline_s=60))
+    it.ends("a:0", "failed")
+    about = {"task_id": f"{it.case.case_id}:a:1", "case_id": it.case.case_id}
+
+    assert it.do(Progress(**about, agent="ann", attempt=1)) == [Ignored("stale")]
+
+
+def test_what_another_attempt_delegated_under_the_same_name_is_another_task() -> None:
+    x = (Delegate(name="x", agent="bob"),)
+    it = case_of(step("a", fallback="sub"))
+    it.ends("a", "delegate", delegates=x)
+    it.ends("a.x", "failed")
+    it.ends("a", "delegate", delegates=x)
+
+    assert it.ends("a.x", task_id=f"{it.case.case_id}:a.x", attempt=1) == [Ignored("stale")]
+    it.ends("a.x")
     assert results(it)[0].status == "completed"
