@@ -92,6 +92,7 @@ class Freeze:
             world.wait(self.seconds)
         finally:
             world.crew.signal(name, signal.SIGCONT)
+        world.recover()
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,7 @@ class KillNode:
         world.killed("broker")
         world.wait(self.away_s)
         cluster.restart(node)
+        world.recover()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +175,7 @@ class Network:
             world.wait(self.seconds)
         finally:
             end(proxy)
+        world.recover()
 
 
 _HOW: dict[str, tuple[Callable[[Proxy], None], Callable[[Proxy], None]]] = {
@@ -197,6 +200,7 @@ class Roll:
             world.mark(self.label, name)
             world.crew.signal(name, signal.SIGTERM)
             world.crew.wait_ready(READY_TIMEOUT_S, [name])
+            world.recover()
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,12 +151,22 @@ def _measured(running: World, report: Report) -> None:
     report.duplicates = running.crew.deaths.duplicates
     report.crashes = running.crew.deaths.crashes
     report.complaints += running.complaints
+    report.complaints += _aborted(running)
     report.normal_gap_ms = round(1000 * silences.normal_s, 1)
     report.p50_ms, report.p99_ms = _latencies_ms(seen)
     by_fault: dict[str, list[float]] = defaultdict(list)
     for mark, stall in stalls_of(silences, running.marks, time.monotonic()):
         by_fault[mark.fault].append(stall)
     report.stalls = {name: _stalls(found) for name, found in sorted(by_fault.items())}
+
+
+def _aborted(running: World) -> list[str]:
+    """Processes that a signal ended which nobody sent: a client library that failed an assertion.
+
+    Mutants kill themselves.
+    """
+    ended = [] if running.cast.mutant else running.crew.deaths.crashes
+    return [f"aborted: {each}" for each in ended if ": -" in each]
 
 
 def _stalls(found: Sequence[float]) -> Stalls:

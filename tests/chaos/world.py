@@ -27,7 +27,7 @@ from tests.chaos.workload import Workload
 NAMESPACE = "chaos"
 PARTITIONS = {"INBOX": 6, "EVENTS": 3, "TASKS": 2, "RESULTS": 2}
 READY_TIMEOUT_S = 60.0
-PROXIED_MAX = 3
+RECOVERY_TIMEOUT_S = 60.0
 POLL_S = 0.02
 
 
@@ -92,6 +92,12 @@ class World:
                 waiting = self.load.seen.in_flight
                 raise LateError(f"waited {timeout_s:.0f} s in vain, {waiting} cases open")
             self.wait(POLL_S)
+
+    def recover(self, timeout_s: float = RECOVERY_TIMEOUT_S) -> None:
+        """Until it works again; the next fault is another story."""
+        if self.wait_answered(timeout_s) is None:
+            label = self.marks[-1].fault if self.marks else "the start"
+            self.complaints.append(f"no recovery from {label} within {timeout_s:.0f} s")
 
     def wait_answered(self, timeout_s: float) -> float | None:
         """Until all that is published by now is answered; seconds, or `None` when it is not."""

@@ -19,6 +19,7 @@ import pytest
 from events.errors import OperatorError
 from events.local_kafka import LocalKafkaError, Status, status
 from events.local_kafka.archive import ensure_archive
+from events.local_kafka.cluster import Node, node_overrides, nodes_on_free_ports
 from events.local_kafka.config import broker_port, server_properties
 from events.local_kafka.errors import diagnose
 from events.local_kafka.files import file_lock, make_folder, silent
@@ -318,3 +319,30 @@ def test_a_process_that_ignores_a_request_to_stop_is_killed(
     wait_until(lambda: "deaf" in process.said())
     process.stop(0.2)
     assert is_gone(process.pid)
+
+
+# ---- clusters
+
+
+def test_a_single_node_keeps_one_copy_and_three_keep_three_of_which_one_may_be_away() -> None:
+    alone, *_ = nodes_on_free_ports(1)
+    three = nodes_on_free_ports(3)
+    assert node_overrides(alone, [alone])["default.replication.factor"] == "1"
+    found = node_overrides(three[2], three)
+    assert (found["node.id"], found["default.replication.factor"]) == ("3", "3")
+    assert {found[name] for name in found if name.endswith("min.isr")} == {"2"}
+    assert found["min.insync.replicas"] == "2"
+    assert found["controller.quorum.voters"].count("@") == 3
+
+
+def test_clients_behind_a_proxy_are_told_its_port_and_the_others_the_nodes_own() -> None:
+    node = Node(1, 20001, 20002, behind=(20003, 20004))
+    found = node_overrides(node, [node])
+    assert found["listeners"].split(",")[1] == "BEHIND://127.0.0.1:20003"
+    told = found["advertised.listeners"].split(",")
+    assert told == ["PLAINTEXT://127.0.0.1:20001", "BEHIND://127.0.0.1:20004"]
+
+
+def test_the_ports_of_a_clusters_nodes_are_all_different() -> None:
+    ports = [port for node in nodes_on_free_ports(5) for port in (node.port, node.controller_port)]
+    assert len(set(ports)) == 10
