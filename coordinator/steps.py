@@ -76,8 +76,7 @@ def _loop(draft: Draft, step: StepSpec, state: StepState, fields: dict[str, Any]
     """Go round again until the condition holds. Raises `ExpressionError`."""
     assert step.loop is not None
     iteration, limit = state.iteration + 1, step.loop.iterations_max
-    until = draft.evaluate(step.loop.until, output=fields["output"], iteration=iteration)
-    if is_true(until):
+    if _holds(draft, step, state, fields["output"]):
         conclude(draft, step.name, fields)
     elif iteration < limit:
         draft.replace(step.name, output=fields["output"])
@@ -100,9 +99,16 @@ def found_wanting(draft: Draft, key: str, state: StepState, outcome: Outcome) ->
     if loop is None or loop.exhausted == "accept" or iteration < loop.iterations_max:
         return False
     try:
-        return not is_true(draft.evaluate(loop.until, output=outcome.output, iteration=iteration))
+        return not _holds(draft, step, state, outcome.output)
     except ExpressionError:
         return False
+
+
+def _holds(draft: Draft, step: StepSpec, state: StepState, output: Any) -> bool:
+    """Whether a loop has got what it wants. Raises `ExpressionError`."""
+    assert step.loop is not None
+    known = {step.name: state.output, "output": output, "iteration": state.iteration + 1}
+    return is_true(draft.evaluate(step.loop.until, **known))
 
 
 def _floor(step: StepSpec) -> float:

@@ -86,15 +86,15 @@ class CaseView:
         if asked is not None:
             local = {name.rpartition(".")[2]: self.output_of(name) for name in asked.after}
             return Work(key, state, asked.input, local)
+        last = {step.name: state.output} if step.loop is not None else {}
         if step.inputs:
-            results = {name: self.evaluate(text) for name, text in step.inputs.items()}
+            results = {name: self.evaluate(text, **last) for name, text in step.inputs.items()}
         else:
-            results = {name: self.output_of(name) for name in step.after}
-        if step.loop is not None:
-            results[step.name] = self.steps[step.name].output
+            results = {name: self.look(name) for name in step.after}
         given = state.input
         if given is None and step.map is not None and key != step.name:
-            given = self.items_of(step)[int(key.rpartition(":")[2])]
+            given = self._item(step, int(key.rpartition(":")[2]))
+        results |= last
         return Work(key, state, given, results)
 
     def evaluate(self, text: str, **more: Any) -> Any:
@@ -104,9 +104,10 @@ class CaseView:
         return expression.of({**view, **more})
 
     def look(self, name: str) -> Any:
-        """What an expression sees under a name; nothing under one that the case does not know."""
-        if name in self.steps:
-            return self.output_of(name)
+        """What is read under a name: nothing of a step that is not done, or that is not known."""
+        state = self.steps.get(name)
+        if state is not None:
+            return self.output_of(name) if state.status == "done" else None
         event = self.case.event
         if name == "data":
             return event.data
@@ -122,6 +123,12 @@ class CaseView:
             self._found[key] = found
         items: list[Any] = self._found[key]
         return items
+
+    def _item(self, step: StepSpec, index: int) -> Any:
+        items = self.items_of(step)
+        if index >= len(items):  # who races for a step may end, and change what it reads
+            raise ExpressionError(f"the list has {len(items)} items now, and none at {index}")
+        return items[index]
 
     def output_of(self, name: str) -> Any:
         """A step's output; of a `map` the list of the outputs of its items."""

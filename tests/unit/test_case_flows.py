@@ -12,7 +12,7 @@ from schemas.outcome import Delegate, Progress
 from schemas.result import Result
 from schemas.task import task_id_of
 from schemas.workflow import LoopSpec, MapSpec, StepSpec, WorkflowSpec
-from tests.unit.machine import Machine, event, sent
+from tests.unit.machine import Machine, event, sent, work_of
 
 AGENTS = {name: AgentSpec(name=name) for name in ("ann", "bob", "sub", "boss", "undoer")}
 
@@ -254,3 +254,24 @@ def test_what_another_attempt_delegated_under_the_same_name_is_another_task() ->
     assert it.ends("a.x", task_id=f"{it.case.case_id}:a.x", attempt=1) == [Ignored("stale")]
     it.ends("a.x")
     assert results(it)[0].status == "completed"
+
+
+def test_what_is_not_done_yet_is_not_read() -> None:
+    again = LoopSpec(until="output.ok")
+    it = case_of(step("a", loop=again), step("b"), step("c", "a", "b", join="any"), step("d", "a"))
+    it.ends("a", output={"ok": False})
+    it.ends("b")
+
+    assert work_of(it, "c").results == {"a": None, "b": {"by": "b"}}
+
+
+def test_a_list_that_got_shorter_ends_its_map() -> None:
+    items = MapSpec(over="b || a", concurrency=2)
+    raced = step("c", "a", "b", join="any", map=items)
+    it = case_of(step("a"), step("b"), raced, step("d", "b"))
+    it.ends("a", output=[1, 2])
+    it.ends("b", output=[1])
+    it.ends("c:1", "retry")
+    it.at(it.now + 60)
+
+    assert results(it)[0].reason == ("c: bad_expression: the list has 1 items now, and none at 1")
