@@ -39,8 +39,7 @@ class Intake:
         """*data_types*: by event type, what its data must be."""
         self.topics = topics
         self.plan_of = {event_type: plan for plan in plans for event_type in plan.spec.on}
-        steps = (step for plan in plans for step in plan.spec.steps)
-        self.waited_for = frozenset(step.wait.event for step in steps if step.wait)
+        self.waited_for = frozenset(event_type for plan in plans for event_type in plan.waits)
         self.data_types = data_types
         self.event_bytes_max = event_bytes_max
         self.source = f"caseworks/{topics.namespace}"
