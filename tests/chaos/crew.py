@@ -48,10 +48,12 @@ class Cast:
     workers: int = 2
     mutant: str = ""
 
-    def coordinator(self, instance: str, *, as_name: str = "") -> Program:
+    def coordinator(self, instance: str, *, as_name: str = "", mutant: str = "") -> Program:
         """A coordinator of this instance; *as_name* tells it from another one of that instance."""
         name = as_name or f"coordinator-{instance}"
-        return self._program("coordinator", name, ("--instance", instance))
+        mutant = mutant or self.mutant
+        module = ("tests.chaos.mutant", mutant) if mutant else ("caseworks",)
+        return self._program("coordinator", name, ("--instance", instance), module)
 
     def worker(self, number: int, instance: str = "0") -> Program:
         """The worker of the agents whose turn *number* is."""
@@ -60,10 +62,10 @@ class Cast:
         name = f"worker-{number}-{instance}"
         return self._program("worker", name, (*words, "--instance", instance))
 
-    def _program(self, role: str, name: str, more: tuple[str, ...]) -> Program:
+    def _program(
+        self, role: str, name: str, more: tuple[str, ...], module: tuple[str, ...] = ("caseworks",)
+    ) -> Program:
         target = ("--app", self.workload.target)
-        mutated = self.mutant and role == "coordinator"
-        module = ("tests.chaos.mutant", self.mutant) if mutated else ("caseworks",)
         return Program(
             name=name,
             role=role,
@@ -179,6 +181,14 @@ class Crew:
                 os.kill(pid, signal.SIGCONT)  # a stopped one could not end
         with ThreadPoolExecutor(max(1, len(members))) as pool:
             list(pool.map(lambda member: member.supervisor.stop(STOP_TIMEOUT_S), members))
+
+    def wait_gone(self, name: str, timeout_s: float) -> None:
+        """Until it has died by itself; then it is dismissed before it is back."""
+        with self._lock:
+            self._members[name].expected += 1
+            pid = self.pid(name)
+        self.until(lambda: self.pid(name) != pid, timeout_s, f"{name} does not die")
+        self.dismiss(name, kill=True)
 
     def until(self, reached: Callable[[], bool], timeout_s: float, what: str) -> None:
         """Poll until it is so. Raises `LateError` saying what is not."""

@@ -284,6 +284,29 @@ class Gone:
         world.crew.wait_ready(READY_TIMEOUT_S, [back.name])
 
 
+@dataclass(frozen=True, slots=True)
+class GoneInside:
+    """A coordinator dies for good with a transaction of one of its loops open."""
+
+    loop: str
+
+    @property
+    def label(self) -> str:
+        return f"gone inside {self.loop}"
+
+    def do(self, world: World) -> None:
+        doomed = world.cast.coordinator("doomed", mutant=f"dies-in-{self.loop}")
+        world.crew.add(doomed)
+        world.crew.wait_gone(doomed.name, READY_TIMEOUT_S)
+        world.mark(self.label, doomed.name)
+        world.killed("coordinator")
+        took = world.wait_answered(TAKEOVER_TIMEOUT_S)
+        if took is None:
+            world.complaints.append(f"{self.label}: unanswered after {TAKEOVER_TIMEOUT_S:.0f} s")
+        else:
+            world.takeovers_s.append(took)
+
+
 def _victim(world: World, role: str, older_s: float) -> str:
     """One of them that has been ready for so long; waits until there is one."""
     names = world.crew.names

@@ -6,6 +6,8 @@
   effects were sent and before the state that says so.
 - `no-transactions`: it dies there too, and its records and offsets are no transaction.
 - `random-names`: every start is a new member with a new transactional id.
+- `dies-in-intake`, `dies-in-orchestrator`: all guards stand; it dies after that loop has sent its
+  offsets, and leaves a transaction open that hides them.
 """
 
 from __future__ import annotations
@@ -33,18 +35,21 @@ from events.broker import (
     TransactionalProducer,
 )
 
-KINDS = ("none", "no-transactions", "random-names")
 DIES_AFTER = 60
 """Turns with something to send, in one process; then it dies in the middle of the next."""
+IN_LOOP = "dies-in-"
 FLUSH_S = 10.0
 
 
 class DyingProducer:
-    """A transactional producer whose process ends between effects and state."""
+    """A transactional producer whose process ends between effects and state, or at the end."""
 
-    def __init__(self, inner: TransactionalProducer, chance: Countdown) -> None:
+    def __init__(
+        self, inner: TransactionalProducer, chance: Countdown, *, at_commit: bool = False
+    ) -> None:
         self._inner = inner
         self._chance = chance
+        self._at_commit = at_commit
 
     def init(self) -> None:
         self._inner.init()
@@ -56,7 +61,7 @@ class DyingProducer:
         effects = [record for record in records if not record.topic.endswith(".cases")]
         state = [record for record in records if record.topic.endswith(".cases")]
         self._inner.produce(effects)
-        if effects and state:
+        if effects and state and not self._at_commit:
             self._chance.turn()
         self._inner.produce(state, marks)
 
@@ -64,6 +69,8 @@ class DyingProducer:
         self._inner.send_offsets(positions, metadata)
 
     def commit(self) -> LogEnds:
+        if self._at_commit:
+            self._chance.turn()
         return self._inner.commit()
 
     def abort(self) -> None:
@@ -122,10 +129,10 @@ class BareProducer:
 class Mutated:
     """A broker whose transactional producers die, and where asked for are none."""
 
-    def __init__(self, inner: Broker, *, transactions: bool) -> None:
+    def __init__(self, inner: Broker, kind: str) -> None:
         self.features = inner.features
         self._inner = inner
-        self._transactions = transactions
+        self._kind = kind
         self._chance = Countdown(DIES_AFTER)
         self._mine = threading.local()
 
@@ -135,10 +142,15 @@ class Mutated:
         return consumer
 
     def transactional(self, transactional_id: str) -> TransactionalProducer:
-        if self._transactions:
-            return DyingProducer(self._inner.transactional(transactional_id), self._chance)
-        bare = BareProducer(self._inner.producer(), self._mine.consumer)
-        return DyingProducer(bare, self._chance)
+        if self._kind == "no-transactions":
+            bare = BareProducer(self._inner.producer(), self._mine.consumer)
+            return DyingProducer(bare, self._chance)
+        inner = self._inner.transactional(transactional_id)
+        if not self._kind.startswith(IN_LOOP):
+            return DyingProducer(inner, self._chance)
+        if self._kind.removeprefix(IN_LOOP) in transactional_id:
+            return DyingProducer(inner, self._chance, at_commit=True)
+        return inner
 
     def producer(self, *, ordered: bool = True) -> Producer:
         return self._inner.producer(ordered=ordered)
@@ -155,8 +167,7 @@ def main(kind: str, arguments: list[str]) -> int:
     if kind == "random-names":
         place = arguments.index("--instance") + 1
         return run([*arguments[:place], uuid4().hex[:12], *arguments[place + 1 :]])
-    whole = kind == "none"
-    return run(arguments, Deps(connect=lambda s: Mutated(connect(s), transactions=whole)))
+    return run(arguments, Deps(connect=lambda settings: Mutated(connect(settings), kind)))
 
 
 if __name__ == "__main__":

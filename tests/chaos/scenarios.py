@@ -8,6 +8,7 @@ from tests.chaos.faults import (
     Fault,
     Freeze,
     Gone,
+    GoneInside,
     Kill,
     KillEarly,
     KillNode,
@@ -162,6 +163,15 @@ SCENARIOS: tuple[Scenario, ...] = (
         rate=300.0,
         setup=Setup(coordinators=3),
         pause_s=(6.0, 7.0),
+    ),
+    Scenario(
+        "gone-inside",
+        "a third coordinator dies for good in the middle of a transaction that hides its work",
+        (GoneInside("intake"), GoneInside("orchestrator")),
+        times=2,
+        cases=5_000,
+        rate=300.0,
+        pause_s=(3.0, 4.0),
     ),
 )
 
