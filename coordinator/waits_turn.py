@@ -15,27 +15,33 @@ from events.broker import Message
 from events.envelope import is_hostile
 from events.errors import PayloadError
 from schemas.case import Case
-from schemas.commands import Command, Decision, Signal
+from schemas.commands import Cancel, Command, Decision, Signal
 
 if TYPE_CHECKING:
     from coordinator.case_turn import CaseTurn
 
+WORD_BYTES_MAX = 16_384
+"""A decision without a correction and a cancellation hold no more than a few words."""
+
 
 def weigh(turn: CaseTurn, message: Message, command: Command) -> int:
-    """What its case grows by with a signal or a decision, in bytes.
+    """What its case grows by with something that the world says, in bytes.
 
     Raises `PayloadError` for what the case cannot hold: it is set aside and can be sent again.
     """
+    size = len(message.value or b"")
     match command:
-        case Signal(data=said) | Decision(correction=said) if said is not None:
-            """They bring something."""
+        case Decision(correction=None) | Cancel():  # must get through to a case that is full
+            if size > WORD_BYTES_MAX:
+                raise PayloadError("too_large", f"{size} bytes, the limit is {WORD_BYTES_MAX}")
+            return 0
+        case Signal(data=said) | Decision(correction=said):
+            if is_hostile(said):
+                raise PayloadError("not_json", "it is nested too deep or holds an infinity")
         case _:
             return 0
-    if is_hostile(said):
-        raise PayloadError("not_json", "it is nested too deep or holds an infinity")
-    size, case_id = len(message.value or b""), command.case_id
-    held = turn.world.states[message.partition].size_of(case_id)
-    held += turn.grown.get(case_id, 0) + size
+    held = turn.world.states[message.partition].size_of(command.case_id)
+    held += turn.grown.get(command.case_id, 0) + size
     if held > turn.world.limits.case_bytes_max:
         raise PayloadError("case_too_large", f"with this the case would hold {held} bytes")
     return size

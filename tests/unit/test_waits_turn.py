@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from caseworks.approvals import fold
+from coordinator.case_turn import OrchestratorLimits
 from coordinator.workflow import Plan, compile_workflow
 from events.broker import Message
 from events.partitioner import partition_of
@@ -241,6 +242,35 @@ def test_signals_that_change_nothing_weigh_nothing() -> None:
 
     assert turn is not None
     assert turn.counts["caseworks_outcomes_ignored_total", (("why", "signalled_already"),)] == 50
+
+
+def test_words_that_are_too_many_are_set_aside() -> None:
+    desk = Talk()
+    case_id = desk.opens()
+    desk.happens()
+    before = desk.there(case_id)
+    turn = desk.tell(
+        Cancel(case_id=case_id, reason="x" * 20_000),
+        decision(asked(desk), verdict="reject", by="x" * 20_000),
+    )
+
+    assert turn is not None
+    reasons = [dict(r.headers)["cw_dlq_reason"] for r in turn.records if r.topic == "cw.inbox.dlq"]
+    assert reasons == [b"too_large"] * 2
+    assert desk.there(case_id) == before
+
+
+def test_a_case_that_is_full_can_still_be_decided_and_cancelled() -> None:
+    desk = Talk()
+    case_id = desk.opens()
+    desk.happens()
+    desk.limits = OrchestratorLimits(case_bytes_max=1)
+    desk.it = desk.restarted()
+    turn = desk.tell(decision(asked(desk)))
+
+    assert turn is not None
+    assert desk.case(case_id) is None
+    assert desk.to("cw.inbox.dlq") == []
 
 
 def test_a_correction_that_its_case_cannot_hold_is_set_aside() -> None:
