@@ -7,7 +7,7 @@ the broker differ. The same seed gives the same run, byte for byte.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from typing import Any
@@ -22,7 +22,7 @@ from caseworks.client import delivered
 from caseworks.compose import Actor, System, build
 from caseworks.topics import specs_of
 from coordinator.orchestrator import Orchestrator
-from events.broker import TopicPartition
+from events.broker import Message, TopicPartition
 from events.dispatch import Executor
 from events.memory import HARSH, Faults
 from events.memory.journal import Journal
@@ -30,6 +30,7 @@ from events.settings import Settings
 from events.sim_actors import Incarnation, Program
 from events.sim_driver import Pace, Run, SimDriver
 from events.sim_schedule import Schedule
+from schemas.commands import Opened
 from schemas.event import Event
 from schemas.result import Result
 
@@ -240,27 +241,38 @@ def _jumped(driver: SimDriver) -> bool:
 
 
 class _Count:
-    """An independent reader of committed results."""
+    """An independent reader of committed results, and of events that became dead letters."""
 
     def __init__(self, app: App, settings: Settings, driver: SimDriver) -> None:
         topics = settings.topics
-        self.dlq = topics.dlq(topics.events)
-        named = [*(topics.results(plan.name) for plan in app.plans), self.dlq]
-        logs = [log for name in named for log in driver.broker.cluster.topics[name].logs]
-        self.logs = dict.fromkeys(logs, 0)
-        self.found: set[str] = set()
+        read: dict[str, Callable[[Message], str]] = {
+            topics.dlq(topics.events): lambda message: message.header("ce_id") or "",
+            topics.dlq(topics.inbox): _unopened,
+        }
+        read |= {topics.results(plan.name): _answered for plan in app.plans}
+        there = driver.broker.cluster.topics
+        self._logs = {log: name for name in read for log in there[name].logs}
+        self._offsets = dict.fromkeys(self._logs, 0)
+        self._read = read
+        self._found: set[str] = set()
 
     def answered(self) -> int:
         """How many events have an answer by now."""
-        for log, offset in self.logs.items():
+        for log, name in self._logs.items():
+            offset = self._offsets[log]
             if log.stable > offset:
                 slice_ = log.read(offset, 10_000)
-                self.logs[log] = slice_.next_offset
-                for message in slice_.messages:
-                    refused = log.source.topic == self.dlq
-                    self.found.add(
-                        message.header("ce_id") or ""
-                        if refused
-                        else delivered(message).result.event.id
-                    )
-        return len(self.found)
+                self._offsets[log] = slice_.next_offset
+                self._found.update(map(self._read[name], slice_.messages))
+        return len(self._found - {""})
+
+
+def _answered(message: Message) -> str:
+    return delivered(message).result.event.id
+
+
+def _unopened(message: Message) -> str:
+    """The event of a case that could not be opened; nothing for other commands."""
+    if message.header("ce_type") != Opened.ce_type:
+        return ""
+    return Opened.from_json(message.value or b"").event.id

@@ -87,9 +87,16 @@ def _amendments(evidence: Evidence, results: dict[str, list[Read]]) -> Complaint
 
 
 def _refused(evidence: Evidence) -> Counter[str]:
-    topic = evidence.settings.topics.dlq(evidence.settings.topics.events)
-    found = (wrote.message.header("ce_id") or "" for _, wrote in evidence.by_topic.get(topic, ()))
-    return Counter(found)
+    """Events in dead letters: those of intake, and those whose opening could not be committed."""
+    topics = evidence.settings.topics
+    written = evidence.by_topic.get(topics.dlq(topics.events), ())
+    found = Counter(wrote.message.header("ce_id") or "" for _, wrote in written)
+    aside = evidence.aside
+    return found + Counter(
+        read.said.event.id
+        for read in evidence.commands
+        if isinstance(read.said, Opened) and read.spot in aside
+    )
 
 
 def _waits(evidence: Evidence, case_id: str) -> bool:

@@ -6,6 +6,7 @@ run is played under a profiler that sees every call of it. Blamed is the nearest
 
 from __future__ import annotations
 
+import _thread
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -103,7 +104,11 @@ class Watch:
             raise DeclarationError(str(blamed))
 
     def _profile(self, frame: FrameType, event: str, arg: Any) -> None:
-        if event != "c_call" or not self._is_ours(frame):
+        if event != "c_call":
+            return
+        if arg is _thread.start_new_thread:  # older interpreters do not audit it
+            self._blame(frame, "starts a thread")
+        if not self._is_ours(frame):
             return
         if arg is time.sleep:
             self._note(frame, "sleeps on the wall clock")

@@ -276,7 +276,8 @@ def attempts_are_bounded(evidence: Evidence) -> Complaints:
         if read.said.status == "deferred"
     )
     deferrals = Counter(task_id for task_id, _ in deferred)
-    replays = Counter(r.said.task_id for r in evidence.commands if isinstance(r.said, Replay))
+    # A replay opens its whole case again: what had been abandoned is sent anew.
+    replays = Counter(r.said.case_id for r in evidence.commands if isinstance(r.said, Replay))
     sends = Counter(read.said.task_id for read in evidence.tasks if read.said)
     of_task = {read.said.task_id: read.said for read in evidence.tasks if read.said}
     for task_id, count in sends.items():
@@ -287,6 +288,6 @@ def attempts_are_bounded(evidence: Evidence) -> Complaints:
         if spec is None or named is None:
             continue
         agents = 1 + (spec.fallback is not None) + (spec.escalate_to is not None)
-        limit = spec.attempts_max * agents + deferrals[task_id] + replays[task_id]
+        limit = spec.attempts_max * agents * (1 + replays[task.case_id]) + deferrals[task_id]
         if count > limit:
             yield f"{task_id} was sent {count} times, at most {limit} are allowed"
