@@ -122,6 +122,7 @@ def test_an_undo_may_return_nothing_and_an_item_may_be_plain() -> None:
         (dict[str, Any], True),
         (Any, True),
         (Ticket | Answer, True),
+        (Ticket | None, True),
         (str, False),
         (list[Ticket], False),
         (int | None, False),
