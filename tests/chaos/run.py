@@ -19,7 +19,7 @@ from tests.chaos.silence import stalls_of
 from tests.chaos.workload import Workload
 from tests.chaos.world import NAMESPACE, World, world
 
-WARM_UP_CASES = 500
+WARM_UP_CASES = 1000
 """Before the first fault: the broker's compiler is slow at first."""
 WARM_UP_TIMEOUT_S = 60.0
 DRAIN_S = 60.0
