@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import isfinite
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from coordinator.case import next_due
@@ -85,7 +85,6 @@ def act(machine: Machine, kind: str, what: Any, how: Any) -> None:
     assert [type(effect) for effect in again] == [Ignored]
 
 
-@settings(max_examples=300)
 @given(Moves)
 def test_questions_end_once_and_waiting_has_an_end(moves: list[tuple[str, Any, Any]]) -> None:
     machine = Machine(PLAN)
