@@ -134,7 +134,7 @@ def simulate(  # noqa: PLR0913 - what a run depends on
             driver.add(f"coordinator-{number}", partial(crew.coordinator, named))
         for agent in app.agents:
             driver.add(f"worker-{agent}", partial(crew.worker, agent))
-        Crowd(driver, settings, world.clients).come(events)
+        Crowd(driver, settings, world.clients, app.plans).come(events)
         count = _Count(app, settings, driver)
         run = driver.run(lambda: count.answered() >= len(events), steps_max=STEPS_MAX)
         driver.calm()

@@ -364,6 +364,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("I3", workflows.maps_are_whole),
     ("I3", workflows.undone_once_in_reverse),
     ("I4", steps.waits_end),
+    ("I4", workflows.questions_end_once),
     ("I5", changelog_is_the_state),
     ("I6", steps.within_budget),
     ("I7", steps.in_order),

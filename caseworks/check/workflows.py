@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from caseworks.check.evidence import Evidence
-from schemas.case import Case
+from schemas.approval import ApprovalEnded, ApprovalRequested
+from schemas.case import Case, ClosedCase
 from schemas.task import task_name_of
 
 Complaints = Iterator[str]
@@ -58,6 +59,30 @@ def undone_once_in_reverse(evidence: Evidence) -> Complaints:
             ends = [after.steps[name].ended or 0.0 for name in known]
             if ends != sorted(ends, reverse=True):
                 yield f"{case_id} undoes {', '.join(after.undos)}, which is not the last first"
+
+
+def questions_end_once(evidence: Evidence) -> Complaints:
+    """A question is asked once and ends once: answered, expired, or withdrawn with its case."""
+    asked: dict[str, str] = {}
+    ended: set[str] = set()
+    for _, wrote in evidence.by_topic.get(evidence.settings.topics.approvals, ()):
+        message = wrote.message
+        if message.header("ce_type") == ApprovalRequested.ce_type:
+            request = ApprovalRequested.from_json(message.value or b"")
+            if request.approval_id in asked:
+                yield f"{request.approval_id} was asked twice"
+            asked[request.approval_id] = request.case_id
+        elif message.header("ce_type") == ApprovalEnded.ce_type:
+            ending = ApprovalEnded.from_json(message.value or b"")
+            if ending.approval_id in ended:
+                yield f"{ending.approval_id} ended twice"
+            ended.add(ending.approval_id)
+    for approval_id, case_id in asked.items():
+        history = evidence.histories.get(case_id)
+        held = history[-1].said if history else None
+        closed = isinstance(held, ClosedCase) or (held is not None and held.closed is not None)
+        if closed and approval_id not in ended:
+            yield f"{approval_id} is still open, and its case is closed"
 
 
 def rounds_and_items_are_bounded(evidence: Evidence) -> Complaints:

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from agents.context import Context
 from caseworks.app import App
-from caseworks.nodes import Loop, Map, Step
+from caseworks.nodes import Approval, Loop, Map, Step, Wait
 from schemas.base import instant
 from schemas.event import Event
 
@@ -119,12 +119,39 @@ app.workflow(
 )
 
 
+@app.agent(timeout_s=10.0)
+async def greet(note: Note) -> Text:
+    return Text(text=f"hello {note.text}")
+
+
+@app.agent(timeout_s=10.0)
+async def unsay(note: Note, greet: Text) -> Text:
+    return Text(text="unsaid")
+
+
+@app.agent(timeout_s=10.0)
+async def part(note: Note, talk_answered: Note | None, consent: Text | None) -> Text:
+    return Text(text="" if talk_answered is None else talk_answered.text)
+
+
+app.workflow(
+    "talk",
+    on={"talk.begun": Note},
+    steps=[
+        Step(greet, undo=unsay),
+        Wait("talk.answered", Note, timeout_s=6.0, after=[greet], on_timeout="skip"),
+        Approval("consent", of="greet", timeout_s=5.0, on_expiry="skip", on_reject="fail"),
+        Step(part, on_dead_letter="fail"),
+    ],
+)
+
+
 def demo_events() -> Iterator[Event]:
     """Five of one subject, so that the order matters."""
     given: list[tuple[str, dict[str, Any]]] = [
         ("order.placed", {"lines": [1, 2, 3], "price": 7}),
         ("note.taken", {"text": "one"}),
-        ("note.taken", {"text": "two"}),
+        ("talk.begun", {"text": "two"}),
         ("order.placed", {"lines": [1], "price": 9}),
         ("note.taken", {"text": "three"}),
     ]
