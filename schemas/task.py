@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, PositiveInt, StringConstraints
@@ -51,7 +52,12 @@ def task_id_of(case_id: str, step: str, replay: int = 0, iteration: int = 0) -> 
 def task_name_of(task_id: str, case_id: str) -> TaskName | None:
     """What a task id names within its case; `None` when it is no task of that case."""
     prefix, _, rest = task_id.partition(":")
-    found = _TASK_NAME.fullmatch(rest) if prefix == case_id else None
+    return _name_in(rest) if prefix == case_id else None
+
+
+@lru_cache(maxsize=4096)  # cases of one workflow have the same steps
+def _name_in(text: str) -> TaskName | None:
+    found = _TASK_NAME.fullmatch(text)
     if found is None:
         return None
     step, index, undo, iteration, replay = found.group(
