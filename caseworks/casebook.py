@@ -63,6 +63,8 @@ def find(broker: Broker, settings: Settings, case_id: str) -> Found | None:
                         case, closed = found, None
                     case ClosedCase() as found:
                         closed = found
+                    case None:  # its tombstone
+                        case = closed = None
         if case is not None and closed is None and case.status not in CLOSED:
             return Found(case_id, case)
         results = tuple(_results(reader, settings, counts, case_id, case))

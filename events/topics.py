@@ -82,6 +82,11 @@ class Topics:
         """What people are asked, and how each question ended."""
         return f"{self.namespace}.approvals"
 
+    @property
+    def letter_audit(self) -> str:
+        """What people did to dead letters. Not `.dlq` at its end: that names dead letters."""
+        return f"{self.namespace}.audit.letters"
+
     def tasks(self, agent: str, lane: Lane = "normal") -> str:
         """An agent's tasks; the urgent lane is a topic of its own."""
         base = f"{self.namespace}.tasks.{agent}"
@@ -98,6 +103,10 @@ class Topics:
     def workers_group(self, agent: str) -> str:
         """The consumer group of an agent's workers."""
         return f"{self.namespace}.worker.{agent}"
+
+    def replay_group(self, run: str) -> str:
+        """The consumer group of one replay of dead letters; its lag is what is left to do."""
+        return f"{self.namespace}.replay.{run}"
 
     def loop_group(self, loop: str) -> str:
         """The consumer group of a coordinator loop: `intake`, `orchestrator`, `controller`."""
@@ -125,7 +134,7 @@ def catalogue(
 
 
 def _fixed(topics: Topics, count: Partitions) -> tuple[TopicSpec, ...]:
-    commands = "commands: opened, outcome, progress, signal, decision, cancel, replay"
+    commands = "commands: opened, outcome, progress, signal, decision, cancel, replay, drop"
     asked = "approval requests and their ends"
     changelog = "state changelog; partition n belongs to inbox partition n"
     return (
@@ -141,6 +150,7 @@ def _fixed(topics: Topics, count: Partitions) -> tuple[TopicSpec, ...]:
             topics.cases, "case id", count.inbox, changelog, _compact(), partitions_fixed=True
         ),
         TopicSpec(topics.approvals, "case id", count.results, asked, _delete(30)),
+        TopicSpec(topics.letter_audit, "dead letter", 1, "replays and drops", _delete(90)),
         TopicSpec(topics.requests, "kind:name", 1, "what workers and people ask", _delete(7)),
         TopicSpec(topics.control, "kind:name", 1, "what the controller decided", _compact()),
     )

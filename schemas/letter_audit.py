@@ -50,11 +50,12 @@ class LetterHandled(Message):
 
 
 class LetterRun(Message):
-    """A replay of a selection began. Its progress is its group `{ns}.replay.<name>`."""
+    """The replay or drop of a selection began; its progress is its group `{ns}.replay.<name>`."""
 
     ce_type: ClassVar[str] = "caseworks.letter_run"
 
     name: str
+    action: Literal["replay", "drop"] = "replay"
     by: str
     why: str = ""
     at: Instant

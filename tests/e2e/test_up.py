@@ -58,7 +58,7 @@ def test_a_refused_event_is_a_dead_letter_that_can_be_replayed(running: Up) -> N
     assert caseworks(running.data_dir, "dlq", "replay", place).returncode == 0
 
     def replayed() -> list[int]:
-        listed = caseworks(running.data_dir, "dlq", "list", "--json").stdout
+        listed = caseworks(running.data_dir, "dlq", "list", "--all", "--json").stdout
         return [json.loads(line)["replays"] for line in listed.splitlines()]
 
     until(lambda: sorted(replayed()) == [0, 1])
