@@ -64,16 +64,13 @@ class LagMonitor:
                     measure(admin, group, self._telemetry)
             except CaseworksError as error:
                 log.warning("lag_unknown", error=str(error))
-                if admin is not None:  # after an outage a client may answer nothing ever again
-                    admin.close()
-                    admin = None
         if admin is not None:
             admin.close()
 
 
 def measure(admin: Admin, group: str, telemetry: Telemetry) -> None:
-    """Ask once and set the gauges of a group."""
-    for lag in admin.lag(group):
+    """Ask once and set the gauges of a group, of the partitions where it has committed."""
+    for lag in admin.lag(group, owned=False):
         telemetry.set(
             "caseworks_consumer_lag",
             behind(lag),

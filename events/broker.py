@@ -262,8 +262,11 @@ class Admin(Protocol):
     def create(self, specs: Sequence[TopicSpec]) -> tuple[str, ...]:
         """Make the missing ones (an existing topic is left alone); returns what was made."""
 
-    def lag(self, group: str) -> tuple[GroupLag, ...]:
-        """Committed and end offsets of every partition that the group committed or owns."""
+    def lag(self, group: str, *, owned: bool = True) -> tuple[GroupLag, ...]:
+        """Committed and end offsets of every partition that the group committed or owns.
+
+        Without *owned* of those that it committed: what a process may ask again and again.
+        """
 
     def members(self, group: str) -> int:
         """How many members the group has; 0 for an unknown group."""

@@ -14,14 +14,20 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # re-exports
     ConfigResource,
     ConfigSource,
     NewTopic,
-    OffsetSpec,
     ResourceType,
 )
 
 from events.broker import GroupLag, TopicPartition, TopicState
 from events.errors import CaseworksError, SetupError
 from events.kafka.config import ClientConfig
-from events.kafka.errors import GROUP_UNKNOWN, TOPIC_EXISTS, TOPIC_UNKNOWN, cause, translate
+from events.kafka.errors import (
+    GROUP_UNKNOWN,
+    PARTITION_GONE,
+    TOPIC_EXISTS,
+    cause,
+    translate,
+    translated,
+)
 from events.topics import TopicSpec
 
 ANSWER_TIMEOUT_S = 5.0
@@ -33,7 +39,9 @@ class KafkaAdmin:
     """See `events.broker.Admin`. `replication` is how many copies new topics get."""
 
     def __init__(self, config: ClientConfig, *, replication: int = 1) -> None:
+        self._config = config
         self._bootstrap = config.bootstrap
+        self._clients: dict[str, Any] = {}
         self._replication = replication
         try:
             self._client = AdminClient(config.admin())
@@ -72,13 +80,10 @@ class KafkaAdmin:
         self._wait_for(missing)
         return made
 
-    def lag(self, group: str) -> tuple[GroupLag, ...]:
-        # A question to a group's coordinator that is open when the broker goes away, and comes
-        # back, ends this process: librdkafka fails an assertion. So nobody asks while it is away.
-        self._metadata()
+    def lag(self, group: str, *, owned: bool = True) -> tuple[GroupLag, ...]:
         committed = self._committed(group)
-        sources = sorted(committed.keys() | self._owned(group))
-        ends = self._ends(sources)
+        sources = sorted(committed.keys() | (self._owned(group) if owned else set()))
+        ends = self._ends(group, sources)
         return tuple(GroupLag(at, committed.get(at), ends[at]) for at in sources if at in ends)
 
     def members(self, group: str) -> int:
@@ -87,6 +92,9 @@ class KafkaAdmin:
 
     def close(self) -> None:
         self._client.poll(0)  # the library's last log lines
+        for client in self._clients.values():
+            client.close()
+        self._clients = {}
 
     # ---- topics
 
@@ -142,15 +150,34 @@ class KafkaAdmin:
     # ---- groups
 
     def _committed(self, group: str) -> dict[TopicPartition, int]:
-        asked = self._client.list_consumer_group_offsets(
-            [ck.ConsumerGroupTopicPartitions(group)], request_timeout=ANSWER_TIMEOUT_S
-        )
-        answer = _result(asked[group], f"positions of {group}")
+        """Asked by a consumer's client, not by the admin client.
+
+        A question of the admin client to a group's coordinator that is open when the broker goes
+        away and comes back ends the process: librdkafka 2.16 fails an assertion
+        (`rd_kafka_enq_once_del_source_return`). Who measures lag again and again would meet that
+        in every outage.
+        """
+        everywhere = [
+            ck.TopicPartition(name, number)
+            for name, count in self._partition_counts().items()
+            for number in range(count)
+        ]
+        asking = self._asking(group)
+        with translated(f"positions of {group}"):
+            answer = asking.committed(everywhere, timeout=ANSWER_TIMEOUT_S) if everywhere else []
         return {
             TopicPartition(each.topic, each.partition): each.offset
-            for each in answer.topic_partitions
-            if each.offset >= 0
+            for each in answer
+            if each.error is None and each.offset >= 0
         }
+
+    def _asking(self, group: str) -> Any:
+        """A client in the name of a group that never joins it; kept, since it has threads."""
+        if group not in self._clients:
+            config = {**self._config.reader("read_uncommitted"), "group.id": group}
+            self._clients[group] = ck.Consumer(config)
+        self._clients[group].poll(0)  # the library's log lines
+        return self._clients[group]
 
     def _owned(self, group: str) -> set[TopicPartition]:
         description = self._describe(group)
@@ -172,22 +199,15 @@ class KafkaAdmin:
                 return None
             raise translate(cause(exception), f"members of {group}") from exception
 
-    def _ends(self, sources: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+    def _ends(self, group: str, sources: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """High watermarks; a partition that is gone is left out."""
-        if not sources:
-            return {}
-        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        asked = self._client.list_offsets(
-            {ck.TopicPartition(*at): latest for at in sources},
-            request_timeout=ANSWER_TIMEOUT_S,
-        )
         ends = {}
-        for part, future in asked.items():
-            at = TopicPartition(part.topic, part.partition)
+        for at in sources:
             try:
-                ends[at] = future.result(ANSWER_TIMEOUT_S).offset
+                part = ck.TopicPartition(*at)
+                _, ends[at] = self._asking(group).get_watermark_offsets(part, ANSWER_TIMEOUT_S)
             except KafkaException as exception:
-                if cause(exception).code() != TOPIC_UNKNOWN:
+                if cause(exception).code() not in PARTITION_GONE:
                     raise translate(cause(exception), f"end of {at.topic}") from exception
         return ends
 

@@ -73,15 +73,15 @@ class MemoryAdmin:
             self._link.enter()
             return self._cluster.create(specs)
 
-    def lag(self, group: str) -> tuple[GroupLag, ...]:
+    def lag(self, group: str, *, owned: bool = True) -> tuple[GroupLag, ...]:
         with self._cluster.lock:
             self._link.enter()
             if (known := self._cluster.groups.get(group)) is None:
                 return ()
-            owned = {tp for parts in known.assignment.values() for tp in parts}
+            theirs = {tp for parts in known.assignment.values() for tp in parts if owned}
             return tuple(
                 GroupLag(tp, known.offsets.position(tp), log.end)
-                for tp in sorted(owned | known.offsets.settled.keys())
+                for tp in sorted(theirs | known.offsets.settled.keys())
                 if (log := self._cluster.log(tp)) is not None
             )
 
