@@ -35,18 +35,14 @@ def lines_of(reports: Sequence[Report]) -> Iterator[str]:
 
 
 def _line(report: Report) -> str:
-    found = report.verdict
-    broken = found.broken()
-    shown = ("lost", "doubled_results", "doubled_tasks")
-    other = sum(count for name, count in broken.items() if name not in shown)
+    broken = report.verdict.broken()
+    told = [broken.pop(name) for name in ("lost", "doubled_results", "doubled_tasks")]
+    found = [*told, sum(broken.values())]
     return _LINE.format(
         report.name,
         report.cases,
         sum(report.kills.values()),
-        found.lost,
-        found.doubled_results,
-        found.doubled_tasks,
-        other,
+        *(found if report.counted else "????"),
         report.p50_ms,
         round(report.duration_s),
     )

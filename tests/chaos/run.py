@@ -48,6 +48,8 @@ class Report:
     faults: int = 0
     kills: dict[str, int] = field(default_factory=dict)
     verdict: Verdict = field(default_factory=Verdict)
+    counted: bool = False
+    """Whether the account was made: without it the verdict says nothing."""
     stalls: dict[str, Stalls] = field(default_factory=dict)
     takeovers_s: list[float] = field(default_factory=list)
     normal_gap_ms: float = 0.0
@@ -65,7 +67,7 @@ class Report:
     @property
     def kept(self) -> bool:
         """Whether nothing was lost, doubled, hung or out of order."""
-        return self.verdict.clean and not self.complaints
+        return self.counted and self.verdict.clean and not self.complaints
 
     @property
     def late(self) -> list[str]:
@@ -98,7 +100,7 @@ def run_scenario(
             running.deadline = begun + scenario.limit_s
             accountant = _play(running, scenario, report, told)
             audit(running.cluster.bootstrap, NAMESPACE, accountant)
-            report.verdict = accountant.verdict()
+            report.verdict, report.counted = accountant.verdict(), True
     except (LateError, HiddenEndError) as error:
         report.complaints.append(str(error))
     report.duration_s = round(time.monotonic() - begun, 1)
