@@ -1,0 +1,314 @@
+"""Replays that are killed, resumed and taken over; and a whole app whose agent is put right."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Event as Flag
+from threading import Lock, Thread
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from caseworks import App, new_event
+from caseworks.cli import run
+from caseworks.cli.base import Deps
+from caseworks.client import Publisher, delivered
+from caseworks.compose import build
+from caseworks.dead_mail.audit import Audit
+from caseworks.dead_mail.transactions import Transactions
+from caseworks.scan import partition_counts, partitions_of, records
+from events.broker import Broker, Message, Record, TopicPartition, TransactionalProducer
+from events.errors import PermanentError, SetupError
+from events.memory import MemoryBroker
+from events.memory.broker import MemoryConnection
+from events.settings import Settings
+from schemas.commands import Replay
+from schemas.event import Event
+from schemas.result import Result
+from tests.unit.command_line import NOW, TOPICS, CommandLine
+from tests.unit.dead_cases import bury, died, prepared
+
+SETTINGS = Settings()
+TIMEOUT_S = 60.0
+
+
+@dataclass
+class Mortal:
+    """A broker's connection whose process is killed just before a call of its transactions."""
+
+    inner: MemoryConnection
+    calls_left: int
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def transactional(self, transactional_id: str) -> TransactionalProducer:
+        made: TransactionalProducer = Doomed(self.inner.transactional(transactional_id), self)
+        return made
+
+    def spend(self) -> None:
+        """One call more."""
+        if self.calls_left == 0:
+            self.inner.link.cut()
+        self.calls_left -= 1
+
+
+@dataclass
+class Doomed:
+    """Its transactional producer."""
+
+    inner: TransactionalProducer
+    life: Mortal
+
+    def init(self) -> None:
+        self.life.spend()
+        self.inner.init()
+
+    def begin(self) -> None:
+        self.life.spend()
+        self.inner.begin()
+
+    def produce(self, records: Sequence[Record], marks: Sequence[Record] = ()) -> None:
+        self.life.spend()
+        self.inner.produce(records, marks)
+
+    def send_offsets(self, positions: Mapping[TopicPartition, int], metadata: Any) -> None:
+        self.life.spend()
+        self.inner.send_offsets(positions, metadata)
+
+    def commit(self) -> Mapping[TopicPartition, int]:
+        self.life.spend()
+        return self.inner.commit()
+
+    def abort(self) -> None:
+        self.life.spend()
+        self.inner.abort()
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+def typed(broker: Any, *args: str, now: float = NOW) -> int:
+    """A command on this broker, in a process of its own."""
+
+    def connect(settings: Settings) -> Broker:
+        found: Broker = broker
+        return found
+
+    return run(args, Deps(connect=connect, clock=lambda: now))
+
+
+def all_of(broker: Broker, topic: str) -> list[Message]:
+    reader = broker.reader()
+    sources = partitions_of(partition_counts(broker), [topic])
+    return [message for source in sources for message in records(reader, source)]
+
+
+WHOLE = ("dlq", "replay", "--all", "--why", "fixed", "--yes", "--rate", "100000/s", "--name", "r")
+
+
+@pytest.mark.parametrize("killed_before", range(10))
+def test_a_run_that_is_killed_anywhere_goes_on_with_the_rest_only(killed_before: int) -> None:
+    command = prepared()
+    places = bury(command, *(died(f"e{number}") for number in range(150)))
+    mortal = Mortal(command.broker.connect("killed"), killed_before)
+    assert typed(mortal, *WHOLE) != 0  # 1 call of init, 4 to begin the run, 4 for each batch
+    began = Audit(command.broker, SETTINGS).run("r") is not None
+    assert began is (killed_before > 4)
+    again = ("dlq", "replay", "--resume", "r", "--yes", "--rate", "100000/s") if began else WHOLE
+    ran = command(*again)
+    assert ran.code == 0, ran.err
+    sent = [Replay.from_json(message.value).command_id for message in command.records(TOPICS.inbox)]
+    assert Counter(sent) == Counter(places)
+    assert ("150 replayed" in ran.out) is (killed_before < 9)
+    written = [json.loads(m.value)["place"] for m in _handled(command)]
+    assert Counter(written) == Counter(places)
+
+
+def _handled(command: CommandLine) -> list[Message]:
+    found = command.records(TOPICS.letter_audit)
+    return [message for message in found if b'"place"' in message.value]
+
+
+def test_a_second_process_under_the_same_name_fences_the_first() -> None:
+    command = prepared()
+    bury(command, *(died(f"e{number}") for number in range(3)))
+    assert command(*WHOLE, "--limit", "1").code == 0
+    audit = Audit(command.broker, SETTINGS)
+    run_ = audit.need_run("r")
+    first = Transactions(command.broker, "cw-replay-r")
+    second = Transactions(command.broker, "cw-replay-r")
+    record = Record(TOPICS.letter_audit, b"x", b"{}")
+    with pytest.raises(SetupError, match="another process took over cw-replay-r"):
+        first.write([record])
+    second.write([record])
+    assert run_.name == "r"
+
+
+def test_what_cannot_be_written_is_not_half_written() -> None:
+    command = prepared()
+    with pytest.raises(SetupError, match="not acknowledged"):
+        Transactions(command.broker, "t").write(
+            [Record(TOPICS.inbox, b"x", b"{}"), Record("nowhere", b"x", b"{}")]
+        )
+    assert command.records(TOPICS.inbox) == []
+
+
+def test_replay_and_audit_are_one_transaction_for_named_letters_too() -> None:
+    command = prepared()
+    [place] = bury(command, died())
+    mortal = Mortal(command.broker.connect("killed"), 3)  # init, begin, produce: dies at commit
+    assert typed(mortal, "dlq", "replay", place) != 0
+    mortal.inner.link.expire()
+    assert command.records(TOPICS.inbox) == command.records(TOPICS.letter_audit) == []
+    assert command("dlq", "replay", place).code == 0
+    assert len(command.records(TOPICS.inbox)) == 1
+
+
+# --- a whole app
+
+
+class Order(BaseModel):
+    """The data of an order."""
+
+    item: str
+
+
+@dataclass
+class Shop:
+    """An app whose second step is broken until somebody puts it right."""
+
+    mended: Flag = field(default_factory=Flag)
+    calls: Counter[str] = field(default_factory=Counter)
+    lock: Lock = field(default_factory=Lock)
+
+    def count(self, name: str) -> None:
+        """One call more."""
+        with self.lock:
+            self.calls[name] += 1
+
+    def app(self) -> App:
+        """The app of this shop."""
+        app = App("shop")
+
+        @app.agent()
+        async def price(order: Order) -> int:
+            """What it costs."""
+            self.count("price")
+            return len(order.item)
+
+        @app.agent()
+        async def ship(order: Order, price: int) -> str:
+            """Ship it."""
+            self.count("ship")
+            if not self.mended.is_set() and order.item != "good":
+                raise PermanentError("the carrier's address is wrong")
+            return f"{order.item} for {price}"
+
+        app.workflow("order", on={"order.placed": Order}, steps=[price, ship])
+        return app
+
+
+@contextmanager
+def running(app: App, broker: MemoryBroker) -> Iterator[Settings]:
+    """Coordinator and worker on threads, as `caseworks.testing.play` runs them."""
+    settings = Settings(
+        inbox_partitions=2, events_partitions=2, tasks_partitions=2, results_partitions=2
+    )
+    coordinator, worker = (build(app, settings, broker=broker) for _ in range(2))
+    coordinator.ensure_topics()
+    stop = Flag()
+    threads = [
+        Thread(target=coordinator.run_coordinator, args=(stop,)),
+        Thread(target=worker.run_worker, args=(sorted(app.agents), stop)),
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        yield settings
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def publish(broker: Broker, settings: Settings, events: Sequence[Event]) -> None:
+    publisher = Publisher(broker, settings)
+    for event in events:
+        publisher.send(event)
+    publisher.flush()
+    publisher.close()
+
+
+def results(broker: Broker, wanted: Callable[[list[Result]], bool]) -> list[Result]:
+    """Every result, once they are as wanted."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < deadline:
+        found = [delivered(message).result for message in all_of(broker, TOPICS.results("order"))]
+        if wanted(found):
+            return found
+        time.sleep(0.05)
+    raise AssertionError("the results did not come as wanted")
+
+
+def test_a_dead_task_is_replayed_and_its_result_amends_the_first() -> None:
+    shop, broker = Shop(), MemoryBroker()
+    with running(shop.app(), broker) as settings:
+        publish(broker, settings, [new_event("order.placed", {"item": "lamp"}, id="e1")])
+        [first] = results(broker, lambda found: len(found) == 1)
+        [letter] = all_of(broker, TOPICS.dlq(TOPICS.tasks("ship")))
+        place = f"{letter.topic}:{letter.partition}:{letter.offset}"
+        patch = ("--patch", '{"item": "good"}')
+        assert typed(broker, "dlq", "replay", place, *patch, now=time.time()) == 0
+        _, second = results(broker, lambda found: len(found) == 2)
+    assert (first.status, second.status) == ("escalated", "completed")
+    assert second.amends == f"{first.case_id}:1"
+    assert second.output == "good for 4"
+    assert shop.calls == {"price": 1, "ship": 2}
+
+
+def test_200_letters_survive_a_replay_that_is_killed_half_way() -> None:
+    shop, broker, count = Shop(), MemoryBroker(), 200
+    events = [new_event("order.placed", {"item": f"i{n}"}, id=f"e{n}") for n in range(count)]
+    with running(shop.app(), broker) as settings:
+        publish(broker, settings, events)
+        results(broker, lambda found: len(found) == count)
+        shop.mended.set()
+        mortal = Mortal(broker.connect("killed"), 1 + 4 + 4 + 3)
+        assert typed(mortal, *WHOLE, now=time.time()) != 0
+        handled = len(Audit(broker, settings)._of_place)
+        assert 0 < handled < count
+        assert typed(broker, "dlq", "replay", "--resume", "r", "--yes", now=time.time()) == 0
+        found = results(broker, lambda found: len(found) == 2 * count)
+    by_case = Counter(result.case_id for result in found if result.status == "completed")
+    assert by_case == Counter(event.case_id for event in events)
+    assert all(r.amends == f"{r.case_id}:1" for r in found if r.status == "completed")
+    assert shop.calls == {"price": count, "ship": 2 * count}
+
+
+def test_a_dropped_letter_lets_its_case_go() -> None:
+    shop, broker = Shop(), MemoryBroker()
+    with running(shop.app(), broker) as settings:
+        event = new_event("order.placed", {"item": "lamp"}, id="e1")
+        publish(broker, settings, [event])
+        results(broker, lambda found: len(found) == 1)
+        args = ("dlq", "drop", "--all", "--why", "no use", "--yes")
+        assert typed(broker, *args, now=time.time()) == 0
+        deadline = time.monotonic() + TIMEOUT_S
+        while time.monotonic() < deadline:
+            states = [
+                m.value or b""
+                for m in all_of(broker, TOPICS.cases)
+                if m.key == event.case_id.encode()
+            ]
+            if states[-1].startswith(b'{"closed":'):
+                break
+            time.sleep(0.05)
+        else:
+            raise AssertionError("the case is still kept whole")
