@@ -85,6 +85,8 @@ class Member:
     """When the present process said that it is ready."""
     expected: int = 0
     """Deaths that we caused and that were not seen yet."""
+    hit_at: float | None = None
+    """When it was killed or told to end, until it is back."""
 
 
 @dataclass(slots=True)
@@ -100,6 +102,8 @@ class Crew:
 
     def __init__(self) -> None:
         self.deaths = Deaths()
+        self.returns_s: dict[str, list[float]] = {}
+        """By role: from a kill or a SIGTERM until the next process of that name was ready."""
         self._members: dict[str, Member] = {}
         self._lock = RLock()
         self._stop = Event()
@@ -157,6 +161,7 @@ class Crew:
             if number in (signal.SIGKILL, signal.SIGTERM):
                 member.expected += 1
                 member.ready_at = None
+                member.hit_at = member.hit_at or time.monotonic()
             os.kill(pid, number)
             return pid
 
@@ -210,6 +215,10 @@ class Crew:
             return
         if change.kind == "ready":
             member.ready_at = time.monotonic()
+            if member.hit_at is not None:
+                took = member.ready_at - member.hit_at
+                self.returns_s.setdefault(change.program.role, []).append(took)
+                member.hit_at = None
         elif change.kind == "died":
             member.ready_at = None
             if change.ended == 75:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tests.chaos.run import Report
+from tests.chaos.run import Report, Stalls
 
 _HEAD = ("scenario", "cases", "kills", "lost", "results x2", "tasks x2", "other", "p50 ms", "s")
 _LINE = "{:<14} {:>7} {:>6} {:>5} {:>11} {:>9} {:>6} {:>7} {:>5}"
@@ -16,10 +16,9 @@ def lines_of(reports: Sequence[Report]) -> Iterator[str]:
     for report in reports:
         yield _line(report)
         for fault, stalls in report.stalls.items():
-            yield (
-                f"    {fault:<26} {stalls.faults:>4} x  stall median {stalls.median_s:6.2f} s"
-                f"  longest {stalls.longest_s:6.2f} s"
-            )
+            yield _times(fault, "stall", stalls)
+        for role, back in report.returns.items():
+            yield _times(role, "ready", back)
         if report.takeovers_s:
             yield f"    takeovers: {', '.join(f'{each:.2f} s' for each in report.takeovers_s)}"
         if report.duplicates:
@@ -32,6 +31,13 @@ def lines_of(reports: Sequence[Report]) -> Iterator[str]:
             yield from (f"    {kind}: {each}" for each in text)
         for kind, examples in report.verdict.examples.items():
             yield f"    {kind.upper()}: {', '.join(examples)}"
+
+
+def _times(name: str, what: str, found: Stalls) -> str:
+    return (
+        f"    {name:<26} {found.times:>4} x  {what} median {found.median_s:6.2f} s"
+        f"  longest {found.longest_s:6.2f} s"
+    )
 
 
 def _line(report: Report) -> str:

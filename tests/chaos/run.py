@@ -34,7 +34,7 @@ Told = Callable[[str], None]
 class Stalls:
     """Of the faults of one kind, in seconds."""
 
-    faults: int
+    times: int
     median_s: float
     longest_s: float
 
@@ -51,6 +51,8 @@ class Report:
     counted: bool = False
     """Whether the account was made: without it the verdict says nothing."""
     stalls: dict[str, Stalls] = field(default_factory=dict)
+    returns: dict[str, Stalls] = field(default_factory=dict)
+    """How long until the next process of a name was ready: what the machine takes of a stall."""
     takeovers_s: list[float] = field(default_factory=list)
     normal_gap_ms: float = 0.0
     p50_ms: float = 0.0
@@ -149,6 +151,8 @@ def _measured(running: World, report: Report) -> None:
     seen, silences = running.load.seen, running.load.silences
     report.cases, report.repeated = len(seen.published), seen.repeated
     report.faults, report.kills = len(running.marks), running.kills
+    returns = running.crew.returns_s
+    report.returns = {role: _stalls(found) for role, found in sorted(returns.items())}
     report.takeovers_s = [round(each, 2) for each in running.takeovers_s]
     report.duplicates = running.crew.deaths.duplicates
     report.crashes = running.crew.deaths.crashes
