@@ -28,7 +28,8 @@ from events.memory import HARSH, Faults
 from events.memory.journal import Journal
 from events.settings import Settings
 from events.sim_actors import Incarnation, Program
-from events.sim_driver import Pace, Run, SimDriver
+from events.sim_driver import Run, SimDriver
+from events.sim_pace import Pace
 from events.sim_schedule import Schedule
 from schemas.commands import Opened
 from schemas.event import Event
@@ -37,8 +38,8 @@ from schemas.result import Result
 STEPS_MAX = 60_000
 SETTLE_S = 30.0
 """Virtual time after the last result in which a second one would show itself."""
-PACE = Pace(stride_max_s=4.0)
-SETTLING = Pace(stride_max_s=15.0)
+PACE = Pace(stride_max_s=4.0, growth=4.0)
+SETTLING = Pace(stride_max_s=15.0, growth=32.0)
 
 
 @dataclass(frozen=True, slots=True)

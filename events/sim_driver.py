@@ -27,6 +27,7 @@ from events.errors import BrokerError, OperatorError
 from events.memory import QUIET, Dice, Faults, Fired, Limits, MemoryBroker
 from events.sim_actors import Boot, Incarnation, Network, Runner
 from events.sim_director import Director
+from events.sim_pace import Pace
 from events.sim_schedule import DUE, JUMP, Schedule
 
 Outcome = Literal["done", "steps", "time", "stuck", "crashed"]
@@ -34,26 +35,8 @@ Outcome = Literal["done", "steps", "time", "stuck", "crashed"]
 happens any more. `crashed`: a loop or an agent failed with something else than a broker's or an
 operator's error: a bug."""
 
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How fast virtual time runs."""
-
-    step_s: float = 0.002
-    """A step takes a random part of this."""
-    stride_max_s: float = 1.0
-    """While nothing happens, jumps grow up to this: a take may return so much too late."""
-    restart_s: tuple[float, float] = (0.05, 3.0)
-    """Between a process's end and its next life."""
-    stop_s: tuple[float, float] = (0.05, 15.0)
-    """How long a stopped process stands still."""
-    skews_s: tuple[float, ...] = (3600.0, -3600.0, 45.0, -45.0)
-    """How far a clock jumps."""
-    skewed_s: tuple[float, float] = (0.1, 20.0)
-    """How long it stays wrong."""
-    expired: float = 0.6
-    """How often a killed or stopped process loses membership and transaction at once, as if it
-    had been away for longer than their time-outs."""
+_OF_PROCESSES = ("kill", "stop", "clock_jump")
+_OF_GROUPS = ("rebalance", "lost_partitions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,16 +229,19 @@ class SimDriver:
             return
         actor = self._actors[life.name]
         if actor.mortal:
-            if self.dice.strikes("kill", runner.label):
-                if self.dice.pick(2):
-                    runner.half_step()
-                self._kill(actor)
-                return
-            if self.dice.strikes("stop", runner.label):
-                self._stop(life)
-                return
-            if self.dice.strikes("clock_jump", runner.label):
-                self._skew(life)
+            match self.dice.strikes_one(_OF_PROCESSES, runner.label):
+                case "kill":
+                    if self.dice.pick(2):
+                        runner.half_step()
+                    self._kill(actor)
+                    return
+                case "stop":
+                    self._stop(life)
+                    return
+                case "clock_jump":
+                    self._skew(life)
+                case _:
+                    """Nothing happens to it."""
         self._trouble_groups()
         try:
             runner.step()
@@ -284,7 +270,7 @@ class SimDriver:
             return False
         if target == inf:
             return self._network.ready(self.now)
-        grown = max(2 * self._stride_s, 0.01)
+        grown = max(self.pace.growth * self._stride_s, 0.01)
         self._stride_s = min(grown, self.pace.stride_max_s)
         self.now = max(self.now, target)
         with cluster.lock:
@@ -359,24 +345,33 @@ class SimDriver:
         self._enlist()
 
     def _trouble_groups(self) -> None:
-        if self.dice.strikes("rebalance", "groups"):
-            groups = [g for g in self.broker.cluster.groups.values() if g.members]
-            if groups:
-                chosen = groups[self.dice.pick(len(groups))]
-                self.tell("groups", f"rebalance {chosen.name}")
-                self.broker.rebalance(chosen.name, rotate=self.dice.pick(2))
-        if self.dice.strikes("lost_partitions", "groups"):
-            members = [
-                (group, member)
-                for life in self._lives()
-                if self._actors[life.name].mortal
-                for member, group in life.broker.link.members.items()
-            ]
-            if members:
-                group, member = members[self.dice.pick(len(members))]
-                self.tell("groups", f"expire {member.id} of {group.name}")
-                with self.broker.cluster.lock:
-                    self.broker.cluster.expire(group, member)
+        match self.dice.strikes_one(_OF_GROUPS, "groups"):
+            case "rebalance":
+                self._rebalance()
+            case "lost_partitions":
+                self._lose_partitions()
+            case _:
+                """All is well."""
+
+    def _rebalance(self) -> None:
+        groups = [g for g in self.broker.cluster.groups.values() if g.members]
+        if groups:
+            chosen = groups[self.dice.pick(len(groups))]
+            self.tell("groups", f"rebalance {chosen.name}")
+            self.broker.rebalance(chosen.name, rotate=self.dice.pick(2))
+
+    def _lose_partitions(self) -> None:
+        members = [
+            (group, member)
+            for life in self._lives()
+            if self._actors[life.name].mortal
+            for member, group in life.broker.link.members.items()
+        ]
+        if members:
+            group, member = members[self.dice.pick(len(members))]
+            self.tell("groups", f"expire {member.id} of {group.name}")
+            with self.broker.cluster.lock:
+                self.broker.cluster.expire(group, member)
 
     def _lives(self) -> list[Incarnation]:
         return [actor.life for actor in self._actors.values() if actor.life is not None]

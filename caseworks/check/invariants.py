@@ -52,12 +52,15 @@ def one_result(evidence: Evidence) -> Complaints:
     for read in evidence.results:
         results[read.said.event.id].append(read)
     refused = _refused(evidence)
+    topic = evidence.settings.topics.events
+    copies = Counter(w.message.header("ce_id") for _, w in evidence.by_topic.get(topic, ()))
     for event in {event.id: event for event in evidence.events}.values():
         plain = [r for r in results[event.id] if r.said.amends is None]
-        answers = len(plain) + bool(refused[event.id])
-        if answers > 1:
+        answers = len(plain) + refused[event.id]
+        if len(plain) > 1 or answers > copies[event.id]:
             said = ", ".join(r.said.status for r in plain)
-            yield f"event {event.id} has {answers} results ({said})"
+            letters = f" and {refused[event.id]} dead letters" if refused[event.id] else ""
+            yield f"event {event.id} has {len(plain)} results ({said}){letters}"
         if not answers and not _waits(evidence, event.case_id):
             yield f"event {event.id} has no result, and its case does not wait for anything"
     names = Counter(read.message.header("ce_id") for read in evidence.results)

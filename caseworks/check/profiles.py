@@ -73,7 +73,27 @@ FAULTS: dict[str, Faults] = {
     ),
     # More coordinators than partitions: some have nothing, and who has what changes all the time.
     "crowd": replace(
-        WEATHER, split_take=0.7, rebalance=0.03, lost_partitions=0.01, fired_max=24, each_max=20
+        WEATHER, split_take=0.8, rebalance=0.06, lost_partitions=0.01, fired_max=40, each_max=36
+    ),
+    # Workers lose and win partitions all the time, while agents are at work.
+    "churn": replace(
+        WEATHER,
+        rebalance=0.06,
+        lost_partitions=0.06,
+        agent_lingers=0.4,
+        fired_max=120,
+        each_max=60,
+    ),
+    # What was answered is answered again, after a while.
+    "echoes": replace(
+        WEATHER,
+        agent_fails=0.4,
+        lost_delivery=0.3,
+        duplicate=0.3,
+        lost_partitions=0.01,
+        kill=0.005,
+        fired_max=80,
+        each_max=30,
     ),
     # Processes die.
     "kills": replace(WEATHER, kill=0.015, agent_fails=0.1, fired_max=12, each_max=10),

@@ -132,6 +132,7 @@ class Dice:
         self.on_fired: Callable[[Fired], None] = _unheard
         self._random = rng.random
         self._odds = {name: float(getattr(faults, name)) for name in KINDS}
+        self._totals: dict[tuple[str, ...], float] = {}
         self._armed = True
 
     def strikes(self, kind: str, where: str) -> bool:
@@ -139,13 +140,34 @@ class Dice:
         odds = self._odds[kind]
         if not odds or not self._armed or self._random() >= odds:
             return False
+        self._fire(kind, where)
+        return True
+
+    def strikes_one(self, kinds: tuple[str, ...], where: str) -> str | None:
+        """Which of these faults happens here and now, if any: for places that come by often."""
+        total = self._totals.get(kinds)
+        if total is None:
+            total = self._totals[kinds] = sum(self._odds[kind] for kind in kinds)
+        if not total or not self._armed:
+            return None
+        drawn = self._random()
+        if drawn >= total:
+            return None
+        for kind in kinds:
+            drawn -= self._odds[kind]
+            if drawn < 0:
+                self._fire(kind, where)
+                return kind
+        return None
+
+    def _fire(self, kind: str, where: str) -> None:
         fired = Fired(kind, where)
         self.fired.append(fired)
         if sum(known.kind == kind for known in self.fired) >= self.faults.each_max:
             self._odds[kind] = 0.0
+            self._totals.clear()
         self._armed = len(self.fired) < self.faults.fired_max
         self.on_fired(fired)
-        return True
 
     def weather(self, kind: str) -> bool:
         """Whether this happens; it is not counted."""

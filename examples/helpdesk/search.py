@@ -13,11 +13,14 @@ import re
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import islice
 
 CHARS_MAX = 10_000
 WORDS_MAX = 200
 TERMS_MAX = 32
+ASKED_MAX = 512
+"""Questions whose answers are kept."""
 
 _WORD = re.compile(r"[^\W_]{1,40}")
 _CALLED_MAX = 200  # a word in more documents than this calls none up
@@ -64,16 +67,20 @@ class Index:
         self._db.execute("INSERT INTO d(d) VALUES ('optimize')")
         rank = f"bm25({', '.join(map(str, weights))})"
         self._db.execute("INSERT INTO d(d, rank) VALUES ('rank', ?)", (rank,))
+        # Retries, replays and simulations ask the same again; the documents never change.
+        self._best = lru_cache(maxsize=ASKED_MAX)(self._rows)
 
     def nearest(self, query: Iterable[str], limit: int) -> list[tuple[int, float]]:
         """The best documents for these words: (position, score), the best first, scores above 0."""
         expression = self.expression(query)
         if expression is None:
             return []
-        rows = self._db.execute(
+        return [(position, score) for position, score in self._best(expression, limit) if score > 0]
+
+    def _rows(self, expression: str, limit: int) -> list[tuple[int, float]]:
+        return self._db.execute(
             "SELECT rowid, -rank FROM d WHERE d MATCH ? ORDER BY rank LIMIT ?", (expression, limit)
-        )
-        return [(position, score) for position, score in rows if score > 0]
+        ).fetchall()
 
     def expression(self, query: Iterable[str]) -> str | None:
         """The FTS5 expression for these words; every term is quoted, so none is an operator."""

@@ -219,7 +219,7 @@ _ALL = (
         'said = (outcome.attempt, outcome.agent, "sent")',
         'said = (state.attempt, outcome.agent, "sent")',
         runs_max=100,
-        profile="agents",
+        profile="echoes",
     ),
     Bug(
         "iterations confused",
@@ -337,7 +337,7 @@ _ALL = (
         "            self.partitions[source].ledger.finish(offset)\n"
         "        yield from self._commit(going, COMMIT_TRIES)\n",
         runs_max=60,
-        profile="zombies",
+        profile="churn",
     ),
     Bug(
         "a commit after the loss",
@@ -346,7 +346,7 @@ _ALL = (
         "            yield from self._drop(gone)\n",
         "            yield from self._commit(gone)\n            yield from self._drop(gone)\n",
         runs_max=150,
-        profile="zombies",
+        profile="churn",
     ),
     Bug(
         "a position before its outcome",
