@@ -11,7 +11,7 @@ from coordinator.versions import note_key, note_of
 from coordinator.workflow import Plan
 from events.broker import Record
 from events.partitioner import partition_of
-from events.topics import catalogue
+from events.topics import Topics, catalogue
 from schemas.case import Case
 from schemas.outcome import Failure
 from schemas.usage import Usage
@@ -39,11 +39,11 @@ def died(event_id: str = "e1", *, on_dead_letter: str = "escalate", **fields: An
     return machine
 
 
-def letter_of(machine: Machine) -> Record:
+def letter_of(machine: Machine, topics: Topics = TOPICS) -> Record:
     """The letter that the orchestrator writes."""
     [bury] = [effect for effect in machine.effects if isinstance(effect, Bury)]
     home = home_of(machine.case)
-    return Writer(TOPICS).dead_letter(machine.case, machine.plan, bury, home, machine.now)
+    return Writer(topics).dead_letter(machine.case, machine.plan, bury, home, machine.now)
 
 
 def home_of(case: Case) -> int:

@@ -141,6 +141,7 @@ def test_a_letter_whose_case_is_gone_says_so_and_is_not_replayed(state: str, tol
     if state != "never":
         command.produce(Record(TOPICS.cases, key, value, (), home))
     assert told in command("dlq", "show", where).out
+    assert command("case", "show", machine.case.case_id).code == (0 if state == "closed" else 3)
     ran = command("dlq", "replay", where)
     assert (ran.code, told in ran.err) == (1, True)
     assert command.records(TOPICS.inbox) == []

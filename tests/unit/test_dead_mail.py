@@ -19,7 +19,7 @@ from events.broker import Message, Record
 from events.dead_letters import dead_letter_record, letter_for
 from events.errors import CaseworksError, PayloadError
 from events.settings import Settings
-from schemas.case import ClosedCase
+from schemas.case import ClosedCase, StepState
 from schemas.commands import Drop, Replay
 from schemas.letter_audit import LetterFilter
 from tests.unit.command_line import NOW, TOPICS
@@ -240,6 +240,13 @@ def test_a_task_goes_back_by_a_command_named_after_its_letter() -> None:
 def test_two_letters_of_one_case_save_its_results_once() -> None:
     one = replay_of(*dead_task(), ORDERS)
     assert saved_by({one.case_id: {**one.reused, **one.reused}}).usd == COST.usd * 3
+
+
+def test_a_step_that_was_undone_is_run_again_and_saves_nothing() -> None:
+    case = died().case
+    undone = case.evolve(undos={"kb": StepState(status="done")})
+    assert set(standing_of(case).done) == {"triage", "billing", "kb"}
+    assert set(standing_of(undone).done) == {"triage", "billing"}
 
 
 @pytest.mark.parametrize("replays", [3, 7])

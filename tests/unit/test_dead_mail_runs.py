@@ -24,7 +24,7 @@ from caseworks.dead_mail.audit import Audit
 from caseworks.dead_mail.transactions import Transactions
 from caseworks.scan import partition_counts, partitions_of, records
 from events.broker import Broker, Message, Record, TopicPartition, TransactionalProducer
-from events.errors import PermanentError, SetupError
+from events.errors import AbortableError, PermanentError, RetriableError, SetupError
 from events.memory import MemoryBroker
 from events.memory.broker import MemoryConnection
 from events.settings import Settings
@@ -158,6 +158,40 @@ def test_what_cannot_be_written_is_not_half_written() -> None:
             [Record(TOPICS.inbox, b"x", b"{}"), Record("nowhere", b"x", b"{}")]
         )
     assert command.records(TOPICS.inbox) == []
+
+
+@dataclass
+class Shaky:
+    """A broker whose transactions are refused so often, and then accepted."""
+
+    refusals: list[Exception]
+    calls: list[str] = field(default_factory=list)
+
+    def transactional(self, transactional_id: str) -> Shaky:
+        return self
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        def call(*args: object) -> None:
+            self.calls.append(name)
+            if name == "commit" and self.refusals:
+                raise self.refusals.pop(0)
+
+        return call
+
+
+def test_an_aborted_transaction_is_written_anew() -> None:
+    shaky: Any = Shaky([RetriableError("slow"), AbortableError("no")])
+    Transactions(shaky, "t").write([])
+    once = ["begin", "produce", "commit"]
+    assert shaky.calls == ["init", *once, "commit", "abort", *once]
+
+
+@pytest.mark.parametrize("error", [RetriableError("slow"), AbortableError("no")])
+def test_a_broker_that_never_accepts_is_given_up(error: Exception) -> None:
+    shaky: Any = Shaky([error] * 100)
+    with pytest.raises(SetupError, match="not acknowledged"):
+        Transactions(shaky, "t").write([])
+    assert len(shaky.refusals) > 50
 
 
 def test_replay_and_audit_are_one_transaction_for_named_letters_too() -> None:
