@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from agents.agent import Agent
 from caseworks.nodes import Function, Node, Wait, node_of, spec_of, wrong_value
@@ -136,7 +137,9 @@ class App:
 
     def _add(self, spec: WorkflowSpec, on: Mapping[str, Any], awaited: Mapping[str, Any]) -> None:
         check_signatures(spec, self._agents, awaited)
-        adapters = {event_type: TypeAdapter(model) for event_type, model in on.items()}
+        adapters = {
+            event_type: _adapter(spec.name, event_type, model) for event_type, model in on.items()
+        }
         for event_type in adapters:
             if event_type in self._opening:
                 raise DeclarationError(
@@ -145,7 +148,7 @@ class App:
                 )
         for event_type, model in awaited.items():
             _agree(spec.name, self._awaited, event_type, model)
-            adapters.setdefault(event_type, TypeAdapter(model))
+            adapters.setdefault(event_type, _adapter(spec.name, event_type, model))
         self._opening |= on.keys()
         self._data_types |= adapters
         schemas = {kind: adapter.json_schema() for kind, adapter in adapters.items()}
@@ -186,6 +189,19 @@ class App:
                 f"workflow {workflow!r}: {name} is no agent of app {self.name!r}: "
                 "put @app.agent() above it"
             ) from None
+
+
+def _adapter(workflow: str, event_type: str, model: Any) -> TypeAdapter[Any]:
+    """A validator for the data of an event that has a JSON Schema too."""
+    try:
+        adapter = TypeAdapter(model)
+        adapter.json_schema()
+    except (PydanticSchemaGenerationError, PydanticUserError):
+        raise DeclarationError(
+            f"workflow {workflow!r}: the data of {event_type!r} is {shown(model)}, which pydantic "
+            "cannot validate or describe: use a pydantic model or dict"
+        ) from None
+    return adapter
 
 
 def _agree(workflow: str, known: dict[str, Any], event_type: str, model: Any) -> None:

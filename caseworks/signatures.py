@@ -43,11 +43,18 @@ def check_signatures(
             continue
         place = f"workflow {spec.name!r}, step {step.name!r}"
         reads = _reads(step, outputs, nullable)
-        for agent in (main, agents.get(step.fallback or ""), agents.get(step.escalate_to or "")):
-            if agent is not None:
-                _check_data(place, agent, mapped=step.map is not None)
-                _check_inputs(place, agent, reads, outputs, step)
-                _check_output(place, agent, main)
+        stand_ins = (agents.get(step.fallback or ""), agents.get(step.escalate_to or ""))
+        asked = [main, *(agent for agent in stand_ins if agent is not None)]
+        for agent in asked:
+            _check_data(place, agent, mapped=step.map is not None)
+            _check_inputs(place, agent, reads, outputs, step)
+            _check_output(place, agent, main)
+        unread = step.inputs.keys() - {source.name for agent in asked for source in agent.inputs}
+        if unread:
+            raise DeclarationError(
+                f"{place}: {main.spec.name!r} has no parameter {min(unread)!r}: add it, or remove "
+                "it from `inputs`"
+            )
         undo = agents.get(step.undo or "")
         if undo is not None:
             _check_data(place, undo, mapped=False)

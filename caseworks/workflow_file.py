@@ -214,17 +214,17 @@ def _without_model(value: Mapping[str, Any]) -> Iterator[Problem]:
         yield ("on",), "on: write a mapping of event types to module:Model, or to nothing"
     for event_type, target in opening.items() if isinstance(opening, dict) else ():
         if target is not None and not isinstance(target, str):
-            yield ("on", event_type), f"on.{event_type}: write module:Model, or nothing"
+            where = ("on", event_type)
+            yield where, f"{_dotted(where)}: write module:Model, or nothing"
     known: dict[Any, Any] = {}
-    for place, wait in _waits_of(value):
+    for step, wait in _waits_of(value):
         if "data" in wait:
-            target = wait["data"]
-            told = f"{_dotted(place)}.data is {json.dumps(target)}"
+            target, place = wait["data"], (*step, "data")
+            told = f"{_dotted(place)} is {json.dumps(target)}"
             if not isinstance(target, str):
-                yield (*place, "data"), f"{told}: write module:Model"
+                yield place, f"{told}: write module:Model"
             elif (other := known.setdefault(str(wait.get("event")), target)) != target:
-                change = f"another step says {other!r}: make them the same"
-                yield (*place, "data"), f"{told}: {change}"
+                yield place, f"{told}: another step says {other!r}: make them the same"
 
 
 def _as_spec(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -262,4 +262,6 @@ def _line(lines: Mapping[Place, int], place: Place) -> int:
 
 
 def _dotted(place: Place) -> str:
-    return ".".join(str(part) for part in place)
+    """A place as people read it; nothing in it drives a terminal."""
+    text = ".".join(str(part) for part in place)
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -79,9 +79,11 @@ def compile_expression(text: str) -> Expression:
     """Parse and check an expression. Raises `DeclarationError` saying where and what."""
     tree = _parsed(text)
     _check_depth(text, tree)
-    for node in _nodes(tree):
+    for node in _nodes({"type": "whole", "children": [tree]}):
         if node["type"] == "function_expression":
             _check_call(text, node)
+        elif any(child["type"] == "expref" for child in _children(node)):
+            raise _wrong(text, "`&` stands for no value", "use it in sort_by(), map() and the like")
         elif node["type"] == "literal":
             _check_literal(text, node["value"])
     growth = _growth(tree)
@@ -131,6 +133,10 @@ def _check_call(text: str, node: Node) -> None:
     if given < len(takes) or (given > len(takes) and not many):
         wanted = f"{len(takes)} or more" if many else str(len(takes))
         raise _wrong(text, f"{name}() takes {wanted} arguments, not {given}", "correct the call")
+    for at, argument in enumerate(node["children"]):
+        wanted = takes[min(at, len(takes) - 1)]["types"]
+        if argument["type"] == "expref" and "expref" not in wanted:
+            raise _wrong(text, f"{name}() takes no `&`", "write it without")
     if name == "join" and node["children"][0]["type"] != "literal":
         raise _wrong(text, "join() needs a literal separator", "write it, as in join(', ', names)")
 

@@ -101,4 +101,4 @@ def _quoted(text: str) -> str:
 def _escaped(text: str) -> str:
     """A text as a quoted identifier of DOT."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{escaped}"'
+    return '"' + "".join(c if c.isprintable() else " " for c in escaped) + '"'

@@ -15,7 +15,7 @@ from schemas.workflow import StepSpec, WorkflowSpec
 STEPS_MAX = 200
 """More steps than this in one workflow are refused."""
 FAN_MAX = 64
-"""No step reads more steps than this, and none is read by more."""
+"""No step reads more steps (or inputs) than this, and none is read by more."""
 RESERVED = frozenset(("event", "data", "output", "iteration", "item"))
 """Names that expressions use: no step may take them."""
 ROLES = ("agent", "fallback", "escalate_to", "undo")
@@ -35,9 +35,9 @@ AGENTS_ONLY = (
 
 def problems_of(spec: WorkflowSpec, agents: Mapping[str, AgentSpec] | None) -> tuple[str, ...]:
     """Every problem of a workflow; empty when it may run. `None`: the agents are not known."""
-    if len(spec.steps) > STEPS_MAX:
-        too_many = f"{len(spec.steps)} steps, at most {STEPS_MAX} are allowed: split the workflow"
-        return (too_many,)
+    too_large = tuple(_of_size(spec))
+    if too_large:
+        return too_large  # the other checks may take long
     found = list(_of_whole(spec))
     for step in spec.steps:
         found += [f"step {step.name!r}: {said}" for said in _of_step(step, spec)]
@@ -65,6 +65,17 @@ def readers_of(steps: Iterable[StepSpec]) -> dict[str, tuple[str, ...]]:
         for name in step.after:
             found[name] = (*found.get(name, ()), step.name)
     return found
+
+
+def _of_size(spec: WorkflowSpec) -> Iterator[str]:
+    if len(spec.steps) > STEPS_MAX:
+        yield f"{len(spec.steps)} steps, at most {STEPS_MAX} are allowed: split the workflow"
+        return
+    for step in spec.steps:
+        if len(step.after) > FAN_MAX:
+            yield f"step {step.name!r} reads {len(step.after)} steps, at most {FAN_MAX}: split it"
+        if len(step.inputs) > FAN_MAX:
+            yield f"step {step.name!r}: {len(step.inputs)} `inputs`, at most {FAN_MAX}: split it"
 
 
 def _of_whole(spec: WorkflowSpec) -> Iterator[str]:
@@ -136,8 +147,6 @@ def _of_graph(spec: WorkflowSpec) -> Iterator[str]:
                 yield f"step {step.name!r} reads {missing!r}, which is no step of this workflow"
             elif step.after.count(missing) > 1:
                 yield f"step {step.name!r} has {missing!r} twice in `after`: remove one"
-        if len(step.after) > FAN_MAX:
-            yield f"step {step.name!r} reads {len(step.after)} steps, at most {FAN_MAX}: split it"
     for name, readers in readers_of(spec.steps).items():
         if len(readers) > FAN_MAX:
             yield f"{len(readers)} steps read {name!r}, at most {FAN_MAX}: use `map`"

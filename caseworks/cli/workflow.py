@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from caseworks.cli.base import DEFAULT_APP, JsonOption
-from caseworks.cli.output import note, say, write_json, write_table
+from caseworks.cli.output import note, plain, say, write_json, write_table
 
 if TYPE_CHECKING:
     from coordinator.pricing import Line, Price
@@ -63,7 +63,7 @@ def lint(file: File = "", app: AppOption = "", name: NameOption = "") -> None:
     for each in _find(file, app, name):
         wrong = wrong or bool(each.problems)
         for problem in each.problems:
-            say(problem)
+            say(plain(problem))
         if each.spec is not None and not each.problems:
             known = "" if each.agents is not None else " (agents not looked for: no --app)"
             say(f"{each.place}: {each.spec.name} is fine{known}")
@@ -176,7 +176,7 @@ def _in_app(target: str, name: str) -> Iterator[Found]:
 
 def _warn(found: Found) -> bool:
     for problem in found.problems:
-        note(problem)
+        note(plain(problem))
     return bool(found.problems)
 
 
@@ -195,7 +195,7 @@ def _show(worst: Price) -> None:
         say(f"time to undo: {span(worst.undo_s)} of {span(worst.undo_deadline_s)}")
     say("not counted: queueing, delegated steps, pauses that a dependency asks for")
     for problem in worst.problems:
-        say(f"problem: {problem}")
+        say(plain(f"problem: {problem}"))
 
 
 def _row(line: Line) -> tuple[object, ...]:

@@ -267,9 +267,10 @@ def test_what_a_step_gives_is_what_its_readers_declare(nodes: tuple[Any, ...]) -
         ),
         ((scalar,), "'scalar', the event's data, is str: use a pydantic model or dict, or give"),
         (
-            (triage, Step(reads_plain, inputs={"x": "triage"}), spare, Step(other, after=["x"])),
-            "step 'other' reads 'x', which is no step",
+            (triage, Step(reads_plain, inputs={"x": "data.total"})),
+            "'reads-plain' has no parameter 'x': add it, or remove it from `inputs`",
         ),
+        ((triage, Step(other, after=["x"])), "step 'other' reads 'x', which is no step"),
     ],
 )
 def test_a_function_that_does_not_fit_its_step_is_refused(
@@ -351,6 +352,15 @@ def test_the_data_of_an_awaited_event_is_known_to_the_app() -> None:
     )
 
     assert app.data_types["paid"].validate_python({"amount": 1}) == Payment(amount=1)
+
+
+def test_data_that_cannot_be_validated_is_refused() -> None:
+    odd: Any = object()
+
+    with pytest.raises(DeclarationError, match=r"the data of 'paid' is <object .*cannot validate"):
+        declared(triage, Wait("paid", odd, timeout_s=9))
+    with pytest.raises(DeclarationError, match=r"the data of 'odd' is .*Callable.*cannot validate"):
+        app_of(triage).workflow("order", on={"odd": Callable[[], int]}, steps=[triage])
 
 
 def test_one_event_type_opens_one_workflow() -> None:

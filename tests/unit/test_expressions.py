@@ -58,6 +58,11 @@ def test_an_expression_names_what_it_reads(text: str, names: set[str]) -> None:
         ("a" + " | [@,@]" * 12, "over 100 times its input"),
         ("map(&map(&[@,@,@], [@,@,@,@]), a) | [@" + ",@" * 99 + "]", "over 100 times"),
         ("to_string([" * 12 + "a" + "])" * 12, "over 100 times its input"),
+        ("&a", "`&` stands for no value"),
+        ("[a, &b]", "`&` stands for no value"),
+        ("a[?&b]", "`&` stands for no value"),
+        ("to_array(&a)", "to_array() takes no `&`"),
+        ("not_null(a, &b)", "not_null() takes no `&`"),
         ("join(a, b)", "join() needs a literal separator"),
     ],
 )

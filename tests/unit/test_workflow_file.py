@@ -112,6 +112,7 @@ def test_steps_may_be_a_list_as_on_the_wire() -> None:
         ("name: order", "name: \x07", "f.yaml:1: a character that is no text"),
         ("name: order", "name: order\n---", "second document begins"),
         ("name: order", "[a]: order", "f.yaml:1: a key that is no plain text"),
+        ("name: order", 'name: order\n"\\e[2J": x', r"f.yaml:2: \x1b[2J: unknown key"),
         ("name: order", "name: [order", "f.yaml:2: column 3: did not find expected ',' or ']'"),
     ],
 )

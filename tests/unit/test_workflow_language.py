@@ -131,6 +131,9 @@ def test_fan_in_and_fan_out_are_bounded() -> None:
 
     assert "reads 65 steps, at most 64" in told(*many, step("all", *(s.name for s in many)))
     assert "65 steps read 'a', at most 64: use `map`" in told(A, *readers)
+    inputs = {f"x{n}": "data" for n in range(FAN_MAX + 1)}
+    assert told(step("a", inputs=inputs)) == "step 'a': 65 `inputs`, at most 64: split it"
+    assert "reads 1000000 steps" in told(A, step("b", *["a"] * 1_000_000))
 
 
 def test_ten_thousand_steps_are_refused_at_once() -> None:
