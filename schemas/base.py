@@ -28,6 +28,8 @@ def instant(epoch_s: float) -> datetime:
 
 
 M = TypeVar("M", bound=BaseModel)
+_KEPT = " kept json"
+"""Among the values of an instance, where pydantic looks for the fields it knows only."""
 _set_values, _set_names, _set_extra, _set_private = (
     BaseModel.__dict__[slot].__set__
     for slot in (
@@ -68,6 +70,14 @@ class Message(BaseModel):
         """The message as UTF-8 JSON, every field written."""
         return self.__pydantic_serializer__.to_json(self)
 
+    def kept_json(self) -> bytes:
+        """`to_json`, made once: for a value that is part of many messages."""
+        values = self.__dict__
+        kept: bytes | None = values.get(_KEPT)
+        if kept is None:
+            kept = values[_KEPT] = self.to_json()
+        return kept
+
     def to_compact_json(self) -> bytes:
         """The message as UTF-8 JSON without fields that hold their default."""
         return self.__pydantic_serializer__.to_json(self, exclude_defaults=True)
@@ -77,7 +87,9 @@ class Message(BaseModel):
 
         The values are not validated: for code that has just computed them.
         """
-        return _made_of(type(self), {**self.__dict__, **fields})
+        values = {**self.__dict__, **fields}
+        values.pop(_KEPT, None)
+        return _made_of(type(self), values)
 
     @classmethod
     def trusted(cls, **fields: Any) -> Self:

@@ -58,3 +58,34 @@ def test_names_on_the_wire_are_stable() -> None:
 
     assert case_id == case_id_of("/test", "e1") != case_id_of("/test", "e2")
     assert task_id_of(case_id, "kb", 2) == f"{case_id}:kb#2"
+
+
+def test_a_task_written_around_shared_parts_is_the_one_that_was_built() -> None:
+    machine = Machine()
+    machine.says("triage", output={"text": 'ü"\u2028', "parts": [1, None, 1.5, {}]})
+    machine.says("billing")
+    machine.says("kb", "failed")
+    machine.says("kb")
+    writer = Writer(Topics("cw"))
+    for business in (event(), event(subject="ü", tenant="acme", priority="urgent")):
+        case = machine.case.evolve(event=business)
+        for given in (None, {"a": ["%b", 0]}, "x"):
+            for step in ("triage", "billing", "kb", "reply"):
+                work = work_of(machine, step)._replace(input=given)
+                built = writer.build_task(case, machine.plan, work, 3)
+                record = writer.task(case, machine.plan, work, 3, START)
+
+                assert Task.from_json(record.value or b"") == built
+                assert dict(record.headers)["ce_id"] == f"{built.task_id}:{built.attempt}".encode()
+                lane = ".urgent" if business.priority == "urgent" else ""
+                assert record.topic == f"cw.tasks.{built.agent}{lane}"
+
+
+def test_kept_json_is_not_that_of_another_value() -> None:
+    business = event(subject="s")
+    assert business.kept_json() == business.to_json() == business.kept_json()
+
+    other = business.evolve(subject="t")
+
+    assert other.kept_json() == other.to_json()
+    assert business == event(subject="s")
