@@ -14,7 +14,7 @@ from coordinator import mapping, undo, waits
 from coordinator.draft import Draft, open_draft
 from coordinator.effects import Effect, Ignored, IgnoredWhy
 from coordinator.keys import UNDO, index_of, key_of, step_of
-from coordinator.states import ENDED, PASSIVE
+from coordinator.states import ENDED, ENDED_WELL, PASSIVE
 from coordinator.steps import end_attempt, found_wanting, give_up
 from coordinator.view import Parts, no_parts
 from coordinator.workflow import Plan
@@ -162,7 +162,9 @@ def _progress(draft: Draft, progress: Progress) -> None:
     if (state.attempt, state.agent, state.replay, state.iteration) != said:
         draft.ignore("stale")
         return
-    draft.replace(key, deadline=draft.backstop(draft.spec(key)))
+    backstop = draft.backstop(draft.spec(key))
+    if backstop != state.deadline:
+        draft.replace(key, deadline=backstop)
 
 
 def _cancel(draft: Draft, command: Cancel) -> None:
@@ -211,12 +213,12 @@ def _drop(draft: Draft, command: Drop) -> None:
 
 
 def _is_dead(draft: Draft, command: Replay, key: str) -> bool:
-    """Whether a dead letter holds this task; a parked step is abandoned when its case ends."""
+    """Whether a dead letter holds this task; in a closed case also one that was at work again."""
     state = draft.get(key)
-    if state is None or key.endswith(UNDO):
+    if state is None or key.endswith(UNDO) or draft.steps[step_of(key)].status in ENDED_WELL:
         return False
-    buried = command.task_id in draft.dead_letters
-    return state.status in ("failed", "parked") or (state.status == "abandoned" and buried)
+    buried = draft.closed is not None and command.task_id in draft.dead_letters
+    return state.status in ("failed", "parked") or (buried and state.status not in ENDED_WELL)
 
 
 def _send_again(draft: Draft, key: str) -> None:

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 from hypothesis import note
 
-from coordinator.case import Tick, next_due
-from coordinator.effects import Bury, Effect, Publish, SendTask
+from coordinator.case import Tick, apply, next_due
+from coordinator.effects import Bury, Effect, Keep, Publish, SendTask
 from coordinator.keys import UNDO, step_of
 from coordinator.workflow import Plan
 from schemas.base import Message
@@ -24,8 +24,9 @@ from tests.unit.flows import AGENTS, Dice
 from tests.unit.machine import Machine, event, opened
 
 T = TypeVar("T")
+WORKS = frozenset(("sent", "retrying"))
 
-DONE = ("done",) * 10
+DONE = ("done",) * 14
 STATUSES = (*DONE, "failed", "retry", "failed", "retry", "deferred", "halted", "escalate")
 STATUSES = (*STATUSES, "delegate", "delegate", "delegate")
 OUTPUTS: tuple[Any, ...] = (
@@ -37,7 +38,7 @@ OUTPUTS: tuple[Any, ...] = (
     [1, 2],
 )
 LISTS = ([1, 2], [], [1], [1, 2, 3], [1, 2, 3, 4, 5, 6])
-JUMPS_S = (0.0, 1.0, 30.0, 61.0, 400.0, -3_600.0, 3_600.0)
+JUMPS_S = (0.0, 1.0, 30.0, 61.0, 1.0, 30.0, 61.0, 400.0, -3_600.0, 3_600.0)
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,21 @@ class Seen:
     """The items of its maps afterwards."""
 
     def closes(self) -> bool:
-        """Whether it ended the case."""
-        return self.after.closed is not None and (self.before is None or not self.before.closed)
+        """Whether it ended a life of the case."""
+        return bool(self.of(Publish))
 
     def reopens(self) -> bool:
-        """Whether it gave the case another life."""
-        return self.before is not None and self.before.closed is not None and not self.after.closed
+        """Whether it gave the case another life, be it one that ended at once."""
+        was_closed = self.before is not None and self.before.closed is not None
+        return was_closed and (self.after.closed is None or self.closes())
+
+    def then(self, plan: Plan, command: Command | Tick, wait_s: float = 0.0) -> Seen:
+        """What would become of this if the next thing to happen were a command."""
+        now = self.now + wait_s
+        after, effects = apply(self.after, command, now, plan, self.parts.get)
+        assert after is not None
+        parts = self.parts | {e.key: e.state for e in effects if isinstance(e, Keep)}
+        return Seen(now, self.after, command, tuple(effects), after, parts)
 
     def of(self, kind: type[T]) -> list[T]:
         """Its effects of one kind."""
@@ -82,7 +92,6 @@ class World(Machine):
         self.tasks: list[Posted] = []
         self.letters: list[str] = []
         self.history: list[Seen] = []
-        self.sent = 0
         data = {"yes": True, "no": False, "list": list_}
         note(plan.spec.to_compact_json())
         super().__init__(plan, business=event().model_copy(update={"data": data}))
@@ -112,11 +121,12 @@ class World(Machine):
         for _ in range(dice.of((1, 1, 1, 2, 3))):
             self.do(command)
 
-    def _answer(self, dice: Dice) -> Outcome:
-        """A worker ends the task that waits longest, or one of the others."""
-        self.sent += 1
-        task = self.tasks[-1 - dice.roll(min(3, len(self.tasks)))] if self.tasks else NOBODYS
-        return self._outcome(task, dice)
+    def _answer(self, dice: Dice) -> Command | Tick:
+        """A worker ends one of the tasks that the case waits for; when there is none, others act."""
+        at_work = self.at_work()
+        if at_work:
+            return self._outcome(dice.of(at_work), dice)
+        return dice.of((World._wake, World._replay, World._decide, World._signal))(self, dice)
 
     def _repeat(self, dice: Dice) -> Outcome:
         """A worker ends any task that there ever was."""
@@ -145,7 +155,7 @@ class World(Machine):
                 "attempt": task.attempt,
                 "status": status,
                 "output": dice.of(OUTPUTS) if status == "done" else None,
-                "confidence": dice.of((1.0, 1.0, 0.6, 0.2)),
+                "confidence": dice.of((1.0, 1.0, 1.0, 0.6, 0.2)),
                 "error": None if status == "done" else error,
                 "usage": {"calls": 1},
                 "delegates": _delegates(dice) if status == "delegate" else (),
@@ -215,6 +225,10 @@ class World(Machine):
     def _open(self, dice: Dice) -> Command:
         return opened(self.plan, self.case.event)
 
+    def at_work(self) -> list[Posted]:
+        """The tasks whose outcomes the case waits for."""
+        return [task for task in self.tasks if _works_on(self, task)]
+
     # --- and how it ends
 
     def settle(self, dice: Dice) -> None:
@@ -224,7 +238,7 @@ class World(Machine):
         while self.case.closed is None:
             rounds += 1
             assert rounds < ROUNDS_MAX, "the case does not end"
-            at_work = [task for task in self.tasks if _works_on(self, task)]
+            at_work = self.at_work()
             if at_work and not silent:
                 self.do(self._outcome(at_work[0], dice))
             else:
@@ -232,17 +246,17 @@ class World(Machine):
                 self.do(Tick())
 
 
-ROUNDS_MAX = 2_000
+ROUNDS_MAX = 300
 NOBODYS = Posted("nobody:s0", "s0", "ann", 1)
 HAPPENINGS: tuple[Callable[[World, Dice], Command | Tick], ...] = (
-    *(World._answer,) * 12,
+    *(World._answer,) * 20,
     *(World._repeat,) * 3,
     World._invent,
     World._progress,
     *(World._wake,) * 4,
-    *(World._replay,) * 3,
-    *(World._signal,) * 2,
-    *(World._decide,) * 2,
+    *(World._replay,) * 4,
+    *(World._signal,) * 3,
+    *(World._decide,) * 4,
     World._open,
     World._cancel,
     World._drop,
@@ -264,7 +278,9 @@ def _works_on(world: World, task: Posted) -> bool:
         state = case.steps.get(task.key) or world.parts.get(task.key)
     if ":" in task.key and case.steps[step_of(task.key)].status != "mapping":
         return False
-    return state is not None and state.status == "sent" and state.attempt == task.attempt
+    if state is None or state.status != "sent" or state.attempt != task.attempt:
+        return False
+    return task.task_id == task_id_of(case.case_id, task.key, state.replay, state.iteration)
 
 
 def _delegates(dice: Dice) -> tuple[Delegate, ...]:
@@ -282,10 +298,10 @@ def _delegates(dice: Dice) -> tuple[Delegate, ...]:
 
 def live(plan: Plan, script: list[bytes]) -> World:
     """A case of the plan from its opening to its end, whatever happens to it."""
-    world = World(plan, LISTS[len(script) % len(LISTS)])
+    world = World(plan, LISTS[script[0][-1] % len(LISTS)] if script else LISTS[0])
     for row in script:
         world.happen(Dice(row))
-    world.settle(Dice(script[-1] if script else b""))
+    world.settle(Dice(script[-1][::-1] if script else b""))
     return world
 
 
@@ -303,3 +319,13 @@ def lives(world: World) -> Iterator[list[Seen]]:
             life = []
         life.append(seen)
     yield life
+
+
+def items_at_work(seen: Seen, name: str) -> int:
+    """How many items of a map somebody works on."""
+    state = seen.after.steps[name]
+    if state.items is None or state.status not in ("mapping", "parked"):
+        return 0
+    again = state.items.again
+    keys = (f"{name}:{index}" for index in range(state.items.next) if index not in again)
+    return sum(seen.parts[key].status in WORKS for key in keys)

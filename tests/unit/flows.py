@@ -26,8 +26,8 @@ T = TypeVar("T")
 
 AGENTS = {name: AgentSpec(name=name) for name in ("ann", "bob", "sub", "boss", "undoer")}
 CASE_DEADLINE_S = 3_600.0
-WHEN = ("data.yes", "{s}.ok", "data.no", "length({s}) > `0`")
-OVER = ("data.list", "{s}.list", "{s}.list || data.list", "{s}")
+WHEN = ("data.yes", "{s}.ok", "data.no", "{s}.ok", "length({s}) > `0`")
+OVER = ("data.list", "{s}.list || data.list", "data.list", "{s}.list", "{s}")
 INPUTS = ("{s}.ok", "contains({s} || '', 'x')", "length({s})")
 UNTIL = ("output.ok", "iteration >= `2`", "data.no", "length(output.list) > `1`")
 
@@ -107,7 +107,7 @@ def _agents(dice: Dice, source: str) -> dict[str, Any]:
         "escalate_below": 0.4 if dice.rare(4) else None,
         "review_below": 0.7 if dice.rare(4) else None,
         "review_timeout_s": 300.0,
-        "on_expiry": dice.of(("escalate", "fail", "approve")),
+        "on_expiry": dice.of(("approve", "escalate", "fail")),
     }
     if dice.rare(6):
         given["inputs"] = {"x": dice.of(INPUTS).format(s=source)}
@@ -143,7 +143,7 @@ def _approval(dice: Dice, source: str) -> ApprovalSpec:
     return ApprovalSpec(
         of=source,
         timeout_s=120.0,
-        on_expiry=dice.of(("skip", "escalate", "fail", "approve")),
+        on_expiry=dice.of(("approve", "skip", "escalate", "fail")),
         on_reject=dice.of(("skip", "escalate", "fail")),
     )
 

@@ -275,3 +275,20 @@ def test_a_list_that_got_shorter_ends_its_map() -> None:
     it.at(it.now + 60)
 
     assert results(it)[0].reason == ("c: bad_expression: the list has 1 items now, and none at 1")
+
+
+def test_progress_that_arms_nothing_changes_nothing() -> None:
+    it = case_of(step("a", map=MapSpec(over="data.list")))
+    before, about = it.case, {"task_id": f"{it.case.case_id}:a:1", "case_id": it.case.case_id}
+
+    assert it.do(Progress(**about, agent="ann", attempt=1)) == []
+    assert it.case is before
+
+
+def test_a_letter_brings_back_what_was_at_work_again_when_its_case_ended() -> None:
+    it = parked_map(concurrency=2)
+    replay(it, "a:0")
+    it.do(Cancel(case_id=it.case.case_id))
+    dead = Replay(case_id=it.case.case_id, task_id=f"{it.case.case_id}:a:1", command_id="dlq:0:1")
+
+    assert sent(it.do(dead)) == ["a:0", "a:1"]

@@ -1,149 +1,214 @@
-"""Invariants of the case machine under any order of commands.
+"""I1, I3, I4 of the case machine: random workflows, and whatever may happen to their cases.
 
-I2 and I7 of the whole system are held in `tests/sim`, I8 by `test_ledger`, I6 by the tests of
-the budget.
+I5, I9 and I10 lie in `test_invariants_more`; where the others are held says `tests/README.md`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import pairwise
+from math import inf
 
 from hypothesis import given
-from hypothesis import strategies as st
 
 from coordinator.case import Tick, next_due
 from coordinator.effects import Publish, SendTask
-from schemas.case import CLOSED, Case
-from schemas.commands import Cancel, Replay
-from schemas.outcome import Failure
-from schemas.task import task_id_of
-from tests.unit.machine import Machine, diamond, opened, outcome
+from coordinator.keys import UNDO
+from coordinator.states import ENDED, PASSIVE
+from coordinator.undo import UNDOES
+from coordinator.workflow import Plan
+from schemas.case import CLOSED, Case, StepState
+from tests.unit.flow_world import WORKS, Seen, items_at_work, live, lives, results
+from tests.unit.flows import plans, scripts
 
-STEPS = ("triage", "billing", "kb", "reply")
-STATUSES = ("done", "done", "done", "failed", "retry", "halted", "deferred", "delegate", "escalate")
-ATTEMPTS_MAX = 3
-
-ending = st.tuples(
-    st.just("outcome"), st.sampled_from(STEPS), st.sampled_from(STATUSES), st.integers(-1, 1)
-)
-tick = st.tuples(st.just("tick"), st.floats(0, 120))
-cancel = st.tuples(st.just("cancel"))
-replay = st.tuples(st.just("replay"), st.sampled_from(STEPS), st.integers(0, 2))
-again = st.tuples(st.just("opened"))
-scripts = st.lists(st.one_of(ending, ending, ending, tick, cancel, replay, again), max_size=40)
-policies = st.sampled_from(("escalate", "park", "fail"))
+ENDINGS = {"fail": "failed", "expire": "expired", "cancel": "cancelled"}
+UNDONE = frozenset(ENDINGS[event] for event in UNDOES)
 
 
-def command_of(machine: Machine, said: tuple[Any, ...]) -> Any:
-    case_id = machine.case.case_id
-    match said:
-        case ("outcome", step, status, shift):
-            state = machine.case.steps[step]
-            wait = Failure(kind="busy", retry_after_s=1) if status == "deferred" else None
-            extra = {"error": wait} if wait else {}
-            return outcome(machine.case, step, status, attempt=state.attempt + shift, **extra)
-        case ("tick", seconds):
-            machine.now += seconds
-            return Tick()
-        case ("cancel",):
-            return Cancel(case_id=case_id)
-        case ("replay", step, letter):
-            state = machine.case.steps[step]
-            task_id = task_id_of(case_id, step, state.replay)
-            return Replay(case_id=case_id, task_id=task_id, command_id=f"dlq:0:{letter}")
+def states(seen: Seen) -> dict[str, StepState]:
+    """All that the case holds, by key."""
+    undos = {f"{name}{UNDO}": state for name, state in seen.after.undos.items()}
+    return {**seen.after.steps, **seen.parts, **undos}
+
+
+# --- I1
+
+
+@given(plans, scripts)
+def test_i1_a_case_ends_in_one_result_and_each_later_life_amends_the_one_before(
+    plan: Plan, script: list[bytes]
+) -> None:
+    world = live(plan, script)
+    published = results(world)
+    ids = [f"{world.case.case_id}:{number}" for number in range(1, len(published) + 1)]
+
+    assert world.case.status in CLOSED
+    assert len(published) == len(list(lives(world)))
+    assert [f"{p.result.case_id}:{p.number}" for p in published] == ids
+    assert [p.result.amends for p in published] == [None, *ids[:-1]]
+    assert [p.result.status for p in published][-1:] == [world.case.status]
+
+
+@given(plans, scripts)
+def test_i1_an_open_case_says_what_it_waits_for(plan: Plan, script: list[bytes]) -> None:
+    for seen in live(plan, script).history:
+        case = seen.after
+        if case.closed is None:
+            assert _waits_for(plan, seen), (case.status, case.reason)
+
+
+def _waits_for(plan: Plan, seen: Seen) -> bool:
+    """Whether somebody is at work or was asked, or else the case says why not."""
+    case = seen.after
+    steps = case.steps.values()
+    working = any(s.status in WORKS for s in steps) or any(
+        items_at_work(seen, name) for name in plan.order
+    )
+    match case.status:
+        case "undoing":
+            return any(s.status in WORKS for s in case.undos.values())
+        case "parked":
+            return bool(case.reason) and any(s.status == "parked" for s in steps)
+        case "waiting":
+            passive = any(s.status in PASSIVE for s in steps)
+            return bool(case.reason) and passive and not working
         case _:
-            return opened(machine.plan)
+            return working and not any(s.status == "parked" for s in steps)
 
 
-def run(script: list[tuple[Any, ...]], policy: str) -> Machine:
-    machine = Machine(diamond(on_dead_letter=policy))
-    for said in script:
-        machine.do(command_of(machine, said))
-    return machine
+# --- I3
 
 
-def results(machine: Machine) -> list[Publish]:
-    return [effect for effect in machine.effects if isinstance(effect, Publish)]
-
-
-@given(scripts, policies)
-def test_i1_a_case_ends_in_one_result_and_one_more_per_reopening(
-    script: list[tuple[Any, ...]], policy: str
+@given(plans, scripts)
+def test_i3_a_task_completes_once_and_nothing_changes_it_afterwards(
+    plan: Plan, script: list[bytes]
 ) -> None:
-    machine = Machine(diamond(on_dead_letter=policy))
-    reopened = 0
-    for said in script:
-        before = machine.case
-        machine.do(command_of(machine, said))
-        reopened += before.status in CLOSED and machine.case is not before
-    machine.at(machine.now + machine.plan.spec.deadline_s)
-
-    assert machine.case.status in CLOSED
-    assert len(results(machine)) == 1 + reopened
-    assert [effect.number for effect in results(machine)] == list(range(1, 2 + reopened))
-
-
-@given(scripts, policies)
-def test_i3_a_step_completes_once(script: list[tuple[Any, ...]], policy: str) -> None:
-    machine = Machine(diamond(on_dead_letter=policy))
-    for said in script:
-        before = machine.case
-        machine.do(command_of(machine, said))
-        for name, state in before.steps.items():
-            if state.status == "done":
-                assert machine.case.steps[name] == state
+    completed = set()
+    before: dict[str, StepState] = {}
+    for seen in live(plan, script).history:
+        after = states(seen)
+        for key, state in after.items():
+            was = before.get(key)
+            if state.status == "done" and (was is None or was.status != "done"):
+                task = (key, state.replay, state.iteration)
+                assert task not in completed
+                completed.add(task)
+            if was is not None and was.status == "done" and not seen.reopens():
+                assert state == was
+        before = after
 
 
-@given(scripts, policies)
-def test_i4_joins_end(script: list[tuple[Any, ...]], policy: str) -> None:
-    machine = run(script, policy)
-    for state in machine.case.steps.values():
-        if state.status == "retrying":
-            assert state.due is not None
-    assert machine.case.status in CLOSED or next_due(machine.case, 0) <= machine.case.deadline
-
-    machine.at(machine.case.deadline)
-    assert machine.case.status in CLOSED
-    assert not any(s.status in ("sent", "retrying") for s in machine.case.steps.values())
-
-
-@given(scripts, policies)
-def test_i5_a_command_applied_twice_equals_once_and_the_changelog_gives_the_same_state(
-    script: list[tuple[Any, ...]], policy: str
+@given(plans, scripts)
+def test_i3_what_has_ended_stays_as_it_is_until_the_case_opens_again(
+    plan: Plan, script: list[bytes]
 ) -> None:
-    machine = Machine(diamond(on_dead_letter=policy))
-    for said in script:
-        command = command_of(machine, said)
-        machine.do(command)
-        once = machine.case
-        effects = machine.do(command)
+    for life in lives(live(plan, script)):
+        for earlier, later in pairwise(life):
+            for name in plan.order:
+                was, now = earlier.after.steps[name], later.after.steps[name]
+                late = (was.status, now.status, later.after.status)
+                if was.status in ENDED and late != ("abandoned", "done", "undoing"):
+                    assert now == was
+            if earlier.after.closed is not None:
+                assert _but_for_letters(later.after) == _but_for_letters(earlier.after)
 
-        assert machine.case == once
-        assert not [effect for effect in effects if isinstance(effect, SendTask | Publish)]
-        assert Case.from_json(once.to_compact_json()) == once
+
+def _but_for_letters(case: Case) -> Case:
+    """A letter of a closed case may be dropped."""
+    return case.evolve(dead_letters=())
 
 
-@given(scripts, policies, st.sampled_from(STEPS))
-def test_i9_replaying_a_letter_twice_has_one_effect(
-    script: list[tuple[Any, ...]], policy: str, step: str
+@given(plans, scripts)
+def test_i3_no_task_goes_forward_once_undoing_has_begun_or_the_case_has_ended(
+    plan: Plan, script: list[bytes]
 ) -> None:
-    machine = run(script, policy)
-    command = command_of(machine, ("replay", step, 99))
-    machine.do(command)
-    after = machine.case
-    effects = machine.do(command)
+    for seen in live(plan, script).history:
+        case = seen.before
+        over = case is not None and (case.closed is not None or case.status == "undoing")
+        over = over and not seen.reopens()
+        for effect in seen.effects:
+            if isinstance(effect, SendTask):
+                undoes = effect.work.key.endswith(UNDO)
+                assert undoes or not over
+                over = over or undoes
+            over = over or isinstance(effect, Publish)
 
-    assert machine.case is after
-    assert not [effect for effect in effects if isinstance(effect, SendTask | Publish)]
+
+@given(plans, scripts)
+def test_i3_what_is_done_is_undone_once_and_before_what_it_had_read(
+    plan: Plan, script: list[bytes]
+) -> None:
+    read = _ancestors(plan)
+    for life in lives(live(plan, script)):
+        begun: list[str] = []
+        for seen in life:
+            for effect in seen.of(SendTask):
+                name = effect.work.key.removesuffix(UNDO)
+                if effect.work.key.endswith(UNDO) and effect.work.state.attempt == 1:
+                    assert name not in begun
+                    assert seen.after.steps[name].status == "done"
+                    begun.append(name)
+                    for other in _to_undo(plan, seen.after) - set(begun):
+                        assert name not in read[other]
+        last = life[-1].after
+        if last.status in UNDONE:
+            assert _to_undo(plan, last) == set(last.undos)
+            assert all(state.status in ("done", "failed") for state in last.undos.values())
+        else:
+            assert not begun
 
 
-@given(scripts, policies)
-def test_i10_sends_are_bounded(script: list[tuple[Any, ...]], policy: str) -> None:
-    machine = run(script, policy)
-    deferrals = sum(1 for said in script if said[0] == "outcome" and said[2] == "deferred")
-    replays = sum(1 for said in script if said[0] == "replay")
-    for step in STEPS:
-        sends = sum(1 for e in machine.effects if isinstance(e, SendTask) and e.work.key == step)
-        agents = 2 if machine.plan.steps[step].fallback else 1
-        assert sends <= (ATTEMPTS_MAX * agents + deferrals) * (1 + replays) + replays
-    assert machine.case.steps["triage"].burnt < ATTEMPTS_MAX
+def _to_undo(plan: Plan, case: Case) -> set[str]:
+    """The steps that are done and have an undo."""
+    done = {name for name, state in case.steps.items() if state.status == "done"}
+    return {name for name in done & plan.steps.keys() if plan.steps[name].undo}
+
+
+def _ancestors(plan: Plan) -> dict[str, frozenset[str]]:
+    found: dict[str, frozenset[str]] = {}
+    for name in plan.order:
+        after = plan.steps[name].after
+        found[name] = frozenset(after).union(*(found[source] for source in after))
+    return found
+
+
+@given(plans, scripts)
+def test_i3_steps_are_undone_in_the_reverse_order_of_their_ends(
+    plan: Plan, script: list[bytes]
+) -> None:
+    for life in lives(live(plan, script)):
+        if any(earlier.now > later.now for earlier, later in pairwise(life)):
+            continue  # the clock jumped back: nobody knows
+        for seen in life:
+            for effect in seen.of(SendTask):
+                name, state = effect.work.key.removesuffix(UNDO), effect.work.state
+                if effect.work.key.endswith(UNDO) and state.attempt == 1:
+                    left = [n for n, s in seen.after.undos.items() if s.status == "waiting"]
+                    ended = seen.after.steps[name].ended or 0.0
+                    assert all(ended >= (seen.after.steps[n].ended or 0.0) for n in left)
+
+
+# --- I4
+
+
+@given(plans, scripts)
+def test_i4_every_open_case_has_a_time_limit(plan: Plan, script: list[bytes]) -> None:
+    for seen in live(plan, script).history:
+        if seen.after.closed is None:
+            assert next_due(seen.after, 0) <= seen.after.deadline < inf
+
+
+@given(plans, scripts)
+def test_i4_a_timer_that_fires_leaves_nothing_due(plan: Plan, script: list[bytes]) -> None:
+    for seen in live(plan, script).history:
+        if seen.after.closed is None:
+            wait_s = max(0.0, next_due(seen.after, 0) - seen.now)
+            fired = seen.then(plan, Tick(), wait_s)
+            assert fired.after.closed is not None or next_due(fired.after, 0) > fired.now
+
+
+@given(plans, scripts)
+def test_i4_joins_end(plan: Plan, script: list[bytes]) -> None:
+    for seen in live(plan, script).history:
+        if seen.closes():
+            assert {state.status for state in seen.after.steps.values()} <= ENDED
+            assert {state.status for state in seen.after.undos.values()} <= ENDED
