@@ -24,12 +24,14 @@ from agents.stack import handler_of
 from agents.threads import DaemonThreads
 from agents.worker import WorkerConfig, worker_loop
 from caseworks.app import App
+from caseworks.changelog import changelog_of
 from caseworks.loading import load_app
 from caseworks.topics import check_topics, ensure_topics
 from coordinator.case_turn import OrchestratorLimits
 from coordinator.correlation import CorrelationLimits
 from coordinator.intake import Intake
 from coordinator.orchestrator import Orchestrator
+from coordinator.store import DictStore
 from coordinator.transactional import LoopLimits, TransactionalLoop
 from coordinator.turn import Processor, Turn
 from events import metrics
@@ -39,6 +41,8 @@ from events.errors import DeclarationError, SetupError
 from events.logs import get_logger
 from events.loop import Loop
 from events.settings import Settings
+from events.sqlite_store import SqliteStores
+from events.store import Store
 from events.thread_driver import ThreadDriver
 
 __all__ = ["Actor", "System", "build", "connect", "load_app"]
@@ -154,15 +158,16 @@ class System:
     def coordinator(self) -> tuple[Actor, ...]:
         """The loops of a coordinator process."""
         settings, app = self.settings, self.app
+        partitions, changelog = self.check_topics(), changelog_of(settings, self.broker)
         limits = OrchestratorLimits(
             case_bytes_max=settings.case_bytes_max + settings.event_bytes_max,
             dedupe_window_s=settings.dedupe_window_s,
             keep_s=settings.dead_cases_keep_s,
+            unseen_max_s=changelog.tombstones_s / 2,
             correlation=CorrelationLimits(
                 keep_s=settings.signal_keep_s, dedupe_window_s=settings.dedupe_window_s
             ),
         )
-        partitions = self.check_topics()
 
         def intake() -> Processor:
             return Intake(settings.topics, app.plans, app.data_types, settings.event_bytes_max)
@@ -174,6 +179,7 @@ class System:
                 partitions=partitions,
                 writer_id=self._name("orchestrator"),
                 limits=limits,
+                store_of=self._stores(changelog.identity),
             )
 
         return (
@@ -270,6 +276,14 @@ class System:
     def _name(self, loop: str) -> str:
         """The stable name of a loop: its membership and its transactional id (rule 4)."""
         return f"{self.settings.namespace}-{loop}-{self.settings.instance}"
+
+    def _stores(self, identity: str) -> Callable[[int], Store]:
+        """What holds the state of partitions: a disk only if the changelog lasts as long."""
+        settings = self.settings
+        if settings.state_store == "memory" or not self.broker.features.persistent:
+            return DictStore
+        folder = settings.data_dir / "state" / settings.namespace / settings.instance
+        return SqliteStores(folder, identity)
 
     def listen(self, name: str, fields: Mapping[str, Any]) -> None:
         """Count and log what a loop notes."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from coordinator.case_turn import CaseTurn, OrchestratorLimits, World
 from coordinator.partition import ENTITY_MARK, PartitionState, keeps_whole
 from coordinator.records import Writer
-from coordinator.store import DictStore, Store
+from coordinator.store import DictStore
 from coordinator.turn import UNKNOWN, Adopted, Turn
 from coordinator.versions import check_unchanged, note_key, note_of
 from coordinator.workflow import Plan
@@ -19,6 +19,7 @@ from events.broker import LogEnds, Message, TopicPartition
 from events.envelope import WRITER
 from events.errors import PayloadError, StateLostError
 from events.partitioner import partition_of
+from events.store import Store
 from events.topics import Topics
 from schemas.outcome import Outcome
 
@@ -40,7 +41,7 @@ class Orchestrator:
         partitions: int,
         writer_id: str,
         limits: OrchestratorLimits,
-        store_of: Callable[[int], Store] = lambda _: DictStore(),
+        store_of: Callable[[int], Store] = DictStore,
     ) -> None:
         """*partitions* is the inbox's fixed count; *writer_id* the loop's transactional id.
 
@@ -76,8 +77,9 @@ class Orchestrator:
             discarded = "ahead"
         elif state.log_offset and now - state.seen_at > self.limits.unseen_max_s:
             discarded = "stale"
-        if discarded is not None:
-            state.forget_all()
+        if discarded is not None and state.log_offset:
+            self.abandon(source)
+            state = self.states[source.partition]
         if not state.log_offset:
             state.seen_at = now
         self._adopted_at[source.partition] = now
@@ -86,7 +88,10 @@ class Orchestrator:
         return Adopted(state.log_offset, discarded)
 
     def _open(self, partition: int) -> tuple[PartitionState, str | None]:
-        store = self.store_of(partition)
+        try:
+            store = self.store_of(partition)
+        except StateLostError:
+            return self._in_memory(partition), "unwritable"
         discarded = store.discarded
         try:
             state = PartitionState(self.limits.keep_s, store)
@@ -97,9 +102,17 @@ class Orchestrator:
         self.states[partition] = state
         return state, discarded
 
+    def _in_memory(self, partition: int) -> PartitionState:
+        """Where a store cannot be written, a partition is held in memory."""
+        state = self.states[partition] = PartitionState(self.limits.keep_s, DictStore(partition))
+        return state
+
     def abandon(self, source: TopicPartition) -> None:
         """What was restored of this partition is of no use."""
-        self.states[source.partition].forget_all()
+        try:
+            self.states[source.partition].forget_all()
+        except StateLostError:
+            self._in_memory(source.partition)
 
     def restore(self, source: TopicPartition, messages: Sequence[Message], upto: int) -> None:
         """Apply committed changelog records."""

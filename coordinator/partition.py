@@ -15,9 +15,11 @@ from pydantic import ValidationError
 from coordinator.case import next_due
 from coordinator.case_record import decode_case, encode_case, keeps_whole, read_record, unreadable
 from coordinator.closed import ENTRY, ClosedCases, entry_of
-from coordinator.store import ENTITY_MARK, NOTE_MARK, PART_MARK, DictStore, Mark, Store, is_part
+from coordinator.store import ENTITY_MARK, NOTE_MARK, PART_MARK, DictStore, is_part
 from coordinator.timers import Timers
 from events.broker import Message
+from events.errors import StateLostError
+from events.store import Mark, Store
 from schemas.case import Case, ClosedCase, Position
 
 __all__ = [
@@ -103,6 +105,9 @@ class PartitionState:
             return recent[0]
         data = self.store.get(case_id)
         if data is None:
+            if case_id in self.timers:
+                why = f"case {case_id} is open, and its store does not have it"
+                raise StateLostError(why, partition=self.store.partition)
             return None
         case = decode_case(data)
         self._hold(case, len(data))

@@ -114,9 +114,7 @@ class TransactionalLoop:
             try:
                 turn = self.processor.plan(messages, self.ready, now)
             except StateLostError as error:
-                back = {m.source: self.ready[m.source] for m in messages}
-                yield from self._repeat(Open(back))
-                yield from self._lose(error)
+                yield from self._lose(error, messages)
                 continue
             if turn is not None:
                 yield from self._transact(turn, messages, now)
@@ -141,8 +139,13 @@ class TransactionalLoop:
         self.pending.pop(source, None)
         self.stopped.pop(source, None)
 
-    def _lose(self, error: StateLostError) -> Step:
-        """The state of a partition cannot be trusted any more: it is restored from the log."""
+    def _lose(self, error: StateLostError, messages: Sequence[Message] = ()) -> Step:
+        """The state of a partition cannot be trusted any more: it is restored from the log.
+
+        *messages* are put back.
+        """
+        if messages:
+            yield from self._repeat(Open({m.source: self.ready[m.source] for m in messages}))
         for source in [s for s in self.ready if s.partition == error.partition]:
             self.processor.abandon(source)
             del self.ready[source]

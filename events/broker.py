@@ -259,6 +259,12 @@ class Admin(Protocol):
     def topics(self) -> dict[str, TopicState]:
         """All topics by name, without the broker's own. Raises `SetupError` if unreachable."""
 
+    def identity(self, topic: str) -> str:
+        """The ids of the cluster and the topic: one made anew under its name has another.
+
+        Raises `SetupError` when there is no such topic.
+        """
+
     def create(self, specs: Sequence[TopicSpec]) -> tuple[str, ...]:
         """Make the missing ones (an existing topic is left alone); returns what was made."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -62,6 +62,9 @@ class Settings(BaseSettings):
     """Largest output of one step; a larger one fails the step."""
     batch_max: int = Field(default=1000, ge=1, le=100_000)
     """Messages taken into one transaction at most."""
+    state_store: Literal["disk", "memory"] = "disk"
+    """Where coordinators hold open cases. `disk`: under the data folder, so that a restart reads
+    only the rest of the changelog and memory holds what was used last; `memory`: nowhere else."""
     take_timeout_s: float = Field(default=0.05, gt=0, le=5)
     session_timeout_s: float = Field(default=6.0, ge=1)
     transaction_timeout_s: float = Field(default=10.0, ge=1)

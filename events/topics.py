@@ -186,5 +186,6 @@ def _compact() -> dict[str, str]:
         "segment.bytes": str(64 * MIB),
         "segment.ms": "600000",
         "min.cleanable.dirty.ratio": "0.2",
+        "delete.retention.ms": str(7 * DAY_MS),
         "max.message.bytes": str(RECORD_BYTES_MAX),
     }

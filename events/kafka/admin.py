@@ -55,6 +55,18 @@ class KafkaAdmin:
             name: TopicState(name, count, configs.get(name, {})) for name, count in counts.items()
         }
 
+    def identity(self, topic: str) -> str:
+        names = ck.TopicCollection([topic])
+        asked = self._client.describe_topics(names, request_timeout=ANSWER_TIMEOUT_S)
+        try:
+            described = asked[topic].result(ANSWER_TIMEOUT_S)
+        except KafkaException as exception:
+            raise SetupError(f"{topic}: {cause(exception).str()}") from exception
+        cluster = _result(
+            self._client.describe_cluster(request_timeout=ANSWER_TIMEOUT_S), "the cluster's id"
+        )
+        return f"{cluster.cluster_id}/{described.topic_id}"
+
     def create(self, specs: Sequence[TopicSpec]) -> tuple[str, ...]:
         """As the port says; returns when every topic has its leaders.
 

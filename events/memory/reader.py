@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from events.broker import GroupLag, LogSlice, TopicPartition, TopicState
-from events.errors import FatalBrokerError
+from events.errors import FatalBrokerError, SetupError
 from events.memory.link import Link
 from events.memory.log import PartitionLog
 from events.topics import TopicSpec
@@ -67,6 +67,13 @@ class MemoryAdmin:
         with self._cluster.lock:
             self._link.enter()
             return {name: topic.state for name, topic in self._cluster.topics.items()}
+
+    def identity(self, topic: str) -> str:
+        with self._cluster.lock:
+            self._link.enter()
+            if topic not in self._cluster.topics:
+                raise SetupError(f"there is no topic {topic}")
+            return f"{id(self._cluster)}/{topic}"
 
     def create(self, specs: Sequence[TopicSpec]) -> tuple[str, ...]:
         with self._cluster.lock:

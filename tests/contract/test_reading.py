@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from events.broker import GroupLag, Record, TopicPartition
+from events.errors import SetupError
 from events.topics import TopicSpec
 from tests.contract.bench import PATIENCE_S, Bench, values
 
@@ -180,3 +183,12 @@ def test_a_topic_that_appears_later_is_consumed(bench: Bench) -> None:
     bench.produce(Record(later, b"k", b"v"))
 
     assert values(bench.take(consumer, 1)) == [b"v"]
+
+
+def test_a_topic_has_an_identity_of_its_own(bench: Bench) -> None:
+    one, other = bench.topic(), bench.topic()
+
+    assert bench.admin.identity(one) == bench.admin.identity(one)
+    assert bench.admin.identity(one) != bench.admin.identity(other)
+    with pytest.raises(SetupError):
+        bench.admin.identity("nowhere")
