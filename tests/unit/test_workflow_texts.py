@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +14,8 @@ from coordinator.expressions import ExpressionError, compile_expression, is_true
 from coordinator.graph import dot, mermaid
 from events.errors import DeclarationError
 from tests.unit.test_workflow_file import GOOD
+
+pytestmark = pytest.mark.slow
 
 EXAMPLES = 200
 WORDS = st.sampled_from(
