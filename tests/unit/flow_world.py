@@ -26,9 +26,8 @@ from tests.unit.machine import Machine, event, opened
 T = TypeVar("T")
 WORKS = frozenset(("sent", "retrying"))
 
-DONE = ("done",) * 14
-STATUSES = (*DONE, "failed", "retry", "failed", "retry", "deferred", "halted", "escalate")
-STATUSES = (*STATUSES, "delegate", "delegate", "delegate")
+NOT_DONE = ("failed", "retry", "failed", "retry", "deferred", "halted", "escalate")
+STATUSES = (*("done",) * 14, *NOT_DONE, "delegate", "delegate", "delegate")
 OUTPUTS: tuple[Any, ...] = (
     {"ok": True, "list": [1, 2, 3]},
     {"ok": False, "list": []},
@@ -37,7 +36,7 @@ OUTPUTS: tuple[Any, ...] = (
     "text",
     [1, 2],
 )
-LISTS = ([1, 2], [], [1], [1, 2, 3], [1, 2, 3, 4, 5, 6])
+LISTS: tuple[list[int], ...] = ([1, 2], [], [1], [1, 2, 3], [1, 2, 3, 4, 5, 6])
 JUMPS_S = (0.0, 1.0, 30.0, 61.0, 1.0, 30.0, 61.0, 400.0, -3_600.0, 3_600.0)
 
 
@@ -122,11 +121,11 @@ class World(Machine):
             self.do(command)
 
     def _answer(self, dice: Dice) -> Command | Tick:
-        """A worker ends one of the tasks that the case waits for; when there is none, others act."""
+        """A worker ends one of the tasks that the case waits for; without one, others act."""
         at_work = self.at_work()
         if at_work:
             return self._outcome(dice.of(at_work), dice)
-        return dice.of((World._wake, World._replay, World._decide, World._signal))(self, dice)
+        return dice.of(OTHERS)(self, dice)
 
     def _repeat(self, dice: Dice) -> Outcome:
         """A worker ends any task that there ever was."""
@@ -248,7 +247,9 @@ class World(Machine):
 
 ROUNDS_MAX = 300
 NOBODYS = Posted("nobody:s0", "s0", "ann", 1)
-HAPPENINGS: tuple[Callable[[World, Dice], Command | Tick], ...] = (
+Happening = Callable[[World, Dice], Command | Tick]
+OTHERS: tuple[Happening, ...] = (World._wake, World._replay, World._decide, World._signal)
+HAPPENINGS: tuple[Happening, ...] = (
     *(World._answer,) * 20,
     *(World._repeat,) * 3,
     World._invent,

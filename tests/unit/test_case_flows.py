@@ -41,6 +41,11 @@ def replay(it: Machine, key: str, letter: int = 0) -> list[Any]:
     return it.do(Replay(case_id=it.case.case_id, task_id=task_id, command_id=f"dlq:0:{letter}"))
 
 
+def progress(it: Machine, key: str) -> Progress:
+    case_id = it.case.case_id
+    return Progress(task_id=f"{case_id}:{key}", case_id=case_id, agent="ann", attempt=1)
+
+
 def test_an_optional_loop_whose_condition_breaks_lets_the_rest_go_on() -> None:
     loop = LoopSpec(until="length(output) > `1`")
     it = case_of(step("a", loop=loop, optional=True), step("b", "a"))
@@ -239,9 +244,8 @@ def test_what_was_done_last_is_undone_next() -> None:
 def test_progress_of_an_item_changes_nothing_after_the_end() -> None:
     it = case_of(step("a", map=MapSpec(over="data.list"), deadline_s=60))
     it.ends("a:0", "failed")
-    about = {"task_id": f"{it.case.case_id}:a:1", "case_id": it.case.case_id}
 
-    assert it.do(Progress(**about, agent="ann", attempt=1)) == [Ignored("stale")]
+    assert it.do(progress(it, "a:1")) == [Ignored("stale")]
 
 
 def test_what_another_attempt_delegated_under_the_same_name_is_another_task() -> None:
@@ -279,9 +283,9 @@ def test_a_list_that_got_shorter_ends_its_map() -> None:
 
 def test_progress_that_arms_nothing_changes_nothing() -> None:
     it = case_of(step("a", map=MapSpec(over="data.list")))
-    before, about = it.case, {"task_id": f"{it.case.case_id}:a:1", "case_id": it.case.case_id}
+    before = it.case
 
-    assert it.do(Progress(**about, agent="ann", attempt=1)) == []
+    assert it.do(progress(it, "a:1")) == []
     assert it.case is before
 
 
