@@ -19,7 +19,7 @@ from tests.chaos.silence import stalls_of
 from tests.chaos.workload import Workload
 from tests.chaos.world import NAMESPACE, World, world
 
-WARM_UP_CASES = 1000
+WARM_UP_CASES_MAX = 1000
 """Before the first fault: the broker's compiler is slow at first."""
 WARM_UP_TIMEOUT_S = 60.0
 DRAIN_S = 60.0
@@ -113,8 +113,8 @@ def _play(running: World, scenario: Scenario, report: Report, told: Told) -> Acc
     """Load, faults, drain; the processes are gone when it returns."""
     load = running.load
     try:
-        _warm_up(running)
-        load.goal = WARM_UP_CASES + scenario.cases
+        _warm_up(running, scenario)
+        load.goal = _warm_up_cases(scenario) + scenario.cases
         for number in range(scenario.times):
             _wait_turn(running, scenario, number)
             fault = scenario.faults[number % len(scenario.faults)]
@@ -130,24 +130,28 @@ def _play(running: World, scenario: Scenario, report: Report, told: Told) -> Acc
         load.endless = False
         running.crew.close()
         load.stop()
-        _measured(running, report)
+        _measured(running, report, _warm_up_cases(scenario))
     return Accountant(load.seen.published, running.cast.workload.needs, running.cast.workload.right)
 
 
-def _warm_up(running: World) -> None:
-    running.load.goal = WARM_UP_CASES
+def _warm_up_cases(scenario: Scenario) -> int:
+    return min(WARM_UP_CASES_MAX, scenario.cases // 2)
+
+
+def _warm_up(running: World, scenario: Scenario) -> None:
+    running.load.goal = _warm_up_cases(scenario)
     running.wait_until(lambda: running.load.all_answered, WARM_UP_TIMEOUT_S)
 
 
 def _wait_turn(running: World, scenario: Scenario, number: int) -> None:
     """Faults are spread over the cases, with a pause between them."""
     load = running.load
-    due = WARM_UP_CASES + scenario.cases * (number + 1) // (scenario.times + 1)
+    due = _warm_up_cases(scenario) + scenario.cases * (number + 1) // (scenario.times + 1)
     running.wait(running.chance.uniform(*scenario.pause_s))
     running.wait_until(lambda: len(load.seen.sent) >= due, DRAIN_S)
 
 
-def _measured(running: World, report: Report) -> None:
+def _measured(running: World, report: Report, warm_up_cases: int) -> None:
     seen, silences = running.load.seen, running.load.silences
     report.cases, report.repeated = len(seen.published), seen.repeated
     report.faults, report.kills = len(running.marks), running.kills
@@ -159,7 +163,7 @@ def _measured(running: World, report: Report) -> None:
     report.complaints += running.complaints
     report.complaints += _aborted(running)
     report.normal_gap_ms = round(1000 * silences.normal_s, 1)
-    report.p50_ms, report.p99_ms = _latencies_ms(seen)
+    report.p50_ms, report.p99_ms = _latencies_ms(seen, warm_up_cases)
     by_fault: dict[str, list[float]] = defaultdict(list)
     for mark, stall in stalls_of(silences, running.marks, time.monotonic()):
         by_fault[mark.fault].append(stall)
@@ -179,9 +183,9 @@ def _stalls(found: Sequence[float]) -> Stalls:
     return Stalls(len(found), round(median(found), 2), round(max(found), 2))
 
 
-def _latencies_ms(seen: Seen) -> tuple[float, float]:
+def _latencies_ms(seen: Seen, warm_up_cases: int) -> tuple[float, float]:
     """Of what was published after the warm-up."""
-    measured = list(seen.sent)[WARM_UP_CASES:]
+    measured = list(seen.sent)[warm_up_cases:]
     found = sorted(
         1000 * (seen.answered[name] - seen.sent[name]) for name in measured if name in seen.answered
     )

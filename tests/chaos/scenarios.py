@@ -183,7 +183,6 @@ CONTROLS: tuple[Scenario, ...] = (
         (Kill("worker"),),
         times=2,
         cases=1_000,
-        rate=100.0,
         setup=Setup(coordinators=1, workers=1, mutant="none"),
     ),
     Scenario(
@@ -192,7 +191,6 @@ CONTROLS: tuple[Scenario, ...] = (
         (Kill("worker"),),
         times=2,
         cases=1_000,
-        rate=100.0,
         setup=Setup(coordinators=1, workers=1, mutant="no-transactions"),
     ),
     Scenario(
@@ -201,7 +199,6 @@ CONTROLS: tuple[Scenario, ...] = (
         (Kill("coordinator"),),
         times=3,
         cases=1_000,
-        rate=100.0,
         setup=Setup(coordinators=1, workers=1, mutant="random-names"),
         pause_s=(6.0, 7.0),
     ),
@@ -217,5 +214,5 @@ SMOKE = Scenario(
     rate=100.0,
     setup=Setup(coordinators=1, workers=1),
     pause_s=(0.5, 1.0),
-    limit_s=60.0,
+    limit_s=120.0,
 )
