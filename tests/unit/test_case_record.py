@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from coordinator.case import apply
@@ -10,7 +12,7 @@ from coordinator.partition import PartitionState
 from events.broker import Message
 from events.errors import ChangelogError
 from schemas.case import CASE_VERSION, Case
-from tests.unit.machine import START, diamond, opened
+from tests.unit.machine import START, Machine, diamond, event, opened
 
 
 def some_case() -> Case:
@@ -31,6 +33,19 @@ def test_a_case_says_its_version_and_comes_back() -> None:
     assert data is not None
     assert data.startswith(b'{"v":%d,"case_id":' % CASE_VERSION)
     assert decode_case(data) == case
+
+
+def test_a_case_written_piece_by_piece_is_the_one_that_it_is() -> None:
+    machine = Machine(business=event(subject='ü"').evolve(data={"a": [1, None, 1.5, "\u2028"]}))
+    machine.says("triage", output={"text": 'ü"'}, confidence=0.5)
+    machine.says("kb", "retry")
+    for _ in range(2):
+        data = encode_case(machine.case)
+
+        assert data is not None
+        assert decode_case(data) == machine.case
+        assert json.loads(data) == {"v": 1} | json.loads(machine.case.to_compact_json())
+        machine.says("billing")
 
 
 def test_a_record_that_does_not_say_its_version_is_of_the_first() -> None:
