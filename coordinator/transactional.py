@@ -279,7 +279,11 @@ class TransactionalLoop:
             self.batch, self.aborts = max(1, len(messages) // 2), 0
         elif messages:
             self.aborts = 0
-            yield from self._transact(self.processor.reject(messages[0], now, str(error)), (), now)
+            aside = self.processor.reject(messages[0], now, str(error))
+            yield from self._transact(aside, (), now)
+            # The consumer went back to the message: it must not be taken a second time.
+            on = {source: self.ready[source] for source in aside.positions if source in self.ready}
+            yield from self._repeat(Open(on))
 
     def _renew(self, now: float) -> Step:
         """Fenced: one new producer and a restore of everything; again within a minute, give up."""

@@ -14,6 +14,7 @@ from itertools import pairwise
 from caseworks.check import steps, workflows
 from caseworks.check.evidence import Evidence, Read, State
 from coordinator.partition import PartitionState
+from events.broker import TopicPartition
 from events.memory.journal import Wrote
 from events.partitioner import partition_of
 from schemas.case import CLOSED, Case, ClosedCase
@@ -129,6 +130,7 @@ def input_with_its_effects(evidence: Evidence) -> Complaints:
             )
     yield from _recorded_positions(evidence)
     yield from _events_taken_in(evidence)
+    yield from _taken_once(evidence)
     yield from _commands_taken_in(evidence)
 
 
@@ -162,6 +164,25 @@ def _events_taken_in(evidence: Evidence) -> Complaints:
         if not done or name in opened or refused[name] or message.header("ce_type") not in by_type:
             continue
         yield f"intake committed a position behind event {name} and neither opened nor refused it"
+
+
+def _taken_once(evidence: Evidence) -> Complaints:
+    """A transaction of intake writes no more records than it takes events."""
+    topics = evidence.settings.topics
+    group = topics.loop_group("intake")
+    wrote: Counter[int] = Counter()
+    for entry in evidence.entries:
+        if isinstance(entry, Wrote) and entry.transaction is not None:
+            wrote[id(entry.transaction)] += 1
+    before: dict[TopicPartition, int] = {}
+    for _, moved in evidence.moves:
+        if moved.group != group or moved.transaction is None:
+            continue
+        taken = sum(to - before.get(tp, 0) for tp, to in moved.positions.items())
+        before |= moved.positions
+        if wrote[id(moved.transaction)] > taken:
+            ends = ", ".join(f"{tp.partition}@{to}" for tp, to in moved.positions.items())
+            yield f"intake went on to {ends} by {taken} and wrote {wrote[id(moved.transaction)]}"
 
 
 def _commands_taken_in(evidence: Evidence) -> Complaints:

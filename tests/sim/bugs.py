@@ -139,6 +139,15 @@ _ALL = (
         profile="transactions",
     ),
     Bug(
+        "what was set aside is taken again",
+        "rule 5",
+        LOOP,
+        "            yield from self._repeat(Open(on))\n",
+        "",
+        runs_max=60,
+        profile="transactions",
+    ),
+    Bug(
         "a commit's time-out taken for a refusal",
         "rule 5",
         LOOP,
