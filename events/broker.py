@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+from events.errors import CaseworksError, UnreadDeletedError
 from events.topics import TopicSpec
 
 Headers = tuple[tuple[str, bytes], ...]
@@ -116,6 +117,25 @@ RevokeHandler = Callable[[frozenset[TopicPartition]], None]
 """Called inside a take, on the consumer's thread, before the partitions go; it may commit."""
 
 
+def unread_deleted(group: str, source: TopicPartition, position: int, first: int) -> CaseworksError:
+    """What a loop ends with whose next record is gone: jumping on would lose events silently."""
+    topic, partition = source
+    if position > first:
+        return UnreadDeletedError(
+            f"{topic}:{partition}: {group} is at offset {position}, which is not there: the topic "
+            "was made anew or cut",
+            hint=f"reset the group: kafka-consumer-groups --reset-offsets --to-earliest "
+            f"--topic {topic}:{partition} --group {group} --execute",
+        )
+    return UnreadDeletedError(
+        f"{topic}:{partition}: {first - position} offsets, {position} to {first - 1}, were deleted "
+        f"by retention before {group} had read them; what stood there is lost",
+        hint=f"raise the topic's retention.ms; to go on without them: kafka-consumer-groups "
+        f"--reset-offsets --to-offset {first} --topic {topic}:{partition} --group {group} "
+        "--execute while no coordinator runs",
+    )
+
+
 class Consumer(Protocol):
     """A member of a group, reading committed records. Owned by one thread."""
 
@@ -124,7 +144,8 @@ class Consumer(Protocol):
 
         Serves rebalances. Messages of a partition whose epoch changed while taking are dropped
         (they will be delivered again). Raises `DuplicateNameError` when another live member took
-        this name, `FatalBrokerError` when the client is broken.
+        this name, `FatalBrokerError` when the client is broken, and, with `paused_on_assign`,
+        `UnreadDeletedError` when the next record of a partition is no longer there.
         """
 
     def on_revoke(self, handler: RevokeHandler) -> None:

@@ -5,6 +5,7 @@ CaseworksError
 ├── OperatorError        who runs it; `exit_code` is the process's
 │   ├── SettingsError        a setting is missing or out of range
 │   ├── SetupError           broker, topics or installation are not as needed
+│   ├── UnreadDeletedError   retention has deleted what was not read yet
 │   ├── ChangelogError       a record of the state cannot be read: its partition stands still
 │   └── DuplicateNameError   a second live process runs under this name
 ├── PayloadError         the sender: a message that cannot be processed; `reason` is a stable word
@@ -66,7 +67,11 @@ class SetupError(OperatorError):
 
 
 class ChangelogError(OperatorError):
-    """A record of the state cannot be read, or records were deleted before they were."""
+    """A record of the state cannot be read."""
+
+
+class UnreadDeletedError(OperatorError):
+    """Retention has deleted records before this group read them."""
 
 
 class DuplicateNameError(OperatorError):

@@ -25,7 +25,14 @@ from typing import Any
 import confluent_kafka as ck
 from confluent_kafka import KafkaError, KafkaException
 
-from events.broker import ConsumerSpec, Message, RevokeHandler, Taken, TopicPartition
+from events.broker import (
+    ConsumerSpec,
+    Message,
+    RevokeHandler,
+    Taken,
+    TopicPartition,
+    unread_deleted,
+)
 from events.errors import (
     DuplicateNameError,
     FatalBrokerError,
@@ -188,16 +195,16 @@ class KafkaConsumer:
         if len(good) < len(raw):
             for m in raw:
                 if m.error() is not None:
-                    self._told(m.error())
+                    self._told(m)
         return to_messages(good, self._owned)
 
-    def _told(self, error: KafkaError) -> None:
+    def _told(self, m: Any) -> None:
         """Raise what ends this consumer; count and log what the client gets over by itself."""
+        error: KafkaError = m.error()
         if error.code() == OUT_OF_LOG:
-            raise FatalBrokerError(
-                f"{self._where}: unread records were deleted before they were read: {error.str()}",
-                hint="raise the topic's retention, then set the group's position by hand",
-            )
+            at = TopicPartition(m.topic(), m.partition())
+            first, _ = self._positions.bounds(at)
+            raise unread_deleted(self._spec.group, at, self._positions.of(at), first)
         if error.code() in ENDS_A_CONSUMER or error.fatal():
             raise translate(error, self._where)
         self._trouble(error.name())

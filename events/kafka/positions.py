@@ -83,6 +83,17 @@ class Positions:
         self._earliest.difference_update(found)
         self._assign(found)
 
+    def bounds(self, at: TopicPartition) -> tuple[int, int]:
+        """The first offset that is there, and the high watermark."""
+        part = ck.TopicPartition(*at)
+        with translated(f"{self._where}, bounds of {at.topic}:{at.partition}"):
+            low, high = self._client.get_watermark_offsets(part, timeout=LOOK_UP_TIMEOUT_S)
+        return low, high
+
+    def of(self, at: TopicPartition) -> int:
+        """From where a partition is read, as far as known; 0 if it is not."""
+        return self._reading.get(at, 0)
+
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
         """Stop delivery; throws away what was fetched ahead."""
         paused = list(partitions)

@@ -103,6 +103,14 @@ class MemoryBroker(MemoryConnection):
                 raise SetupError(f"there is no topic {topic}")
             return sum(log.compact() for log in self.cluster.topics[topic].logs)
 
+    def trim(self, source: TopicPartition, first: int) -> None:
+        """Delete what stands before this offset, as retention does."""
+        with self.cluster.lock:
+            log = self.log(source)
+            for offset in range(log.first, first):
+                log.entries[offset] = None
+            log.first = max(log.first, first)
+
     def rebalance(self, group: str, *, rotate: int = 0) -> None:
         """Make all members rejoin; `rotate` shifts who gets which range."""
         with self.cluster.lock:

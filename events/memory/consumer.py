@@ -6,7 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from time import monotonic
 
-from events.broker import ConsumerSpec, Message, RevokeHandler, Taken, TopicPartition
+from events.broker import (
+    ConsumerSpec,
+    Message,
+    RevokeHandler,
+    Taken,
+    TopicPartition,
+    unread_deleted,
+)
 from events.errors import (
     DuplicateNameError,
     FatalBrokerError,
@@ -197,7 +204,12 @@ class MemoryConsumer:
             source = fetch.log.source
             if self._group.offsets.unstable(source):
                 return False
-            fetch.position = self._group.offsets.position(source) or 0
+            fetch.position = self._group.offsets.position(source) or fetch.log.first
+        if fetch.position < fetch.log.first:
+            if self.spec.paused_on_assign:
+                where = (self.spec.group, fetch.log.source, fetch.position, fetch.log.first)
+                raise unread_deleted(*where)
+            fetch.position = fetch.log.first
         return True
 
     @staticmethod
@@ -242,7 +254,7 @@ class MemoryConsumer:
             self._link.enter()
             for tp, position in positions.items():
                 if (fetch := self._fetches.get(tp)) is not None:
-                    fetch.position = position or 0
+                    fetch.position = fetch.log.first if position is None else position
                     fetch.paused = False
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:

@@ -33,12 +33,14 @@ class Transaction:
 class PartitionLog:
     """A partition's log. Not thread-safe: the cluster's lock guards it."""
 
-    __slots__ = ("bytes_max", "entries", "newest", "open", "source")
+    __slots__ = ("bytes_max", "entries", "first", "newest", "open", "source")
 
     def __init__(self, source: TopicPartition, bytes_max: int) -> None:
         self.source = source
         self.bytes_max = bytes_max
         self.entries: list[Message | None] = []
+        self.first = 0
+        """Where the log begins: retention has deleted what was before."""
         self.open: dict[Transaction, int] = {}
         """Transactions without a marker here and their first offsets, the lowest first."""
         self.newest: Message | None = None

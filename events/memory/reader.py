@@ -25,8 +25,7 @@ class MemoryLogReader:
 
     def beginning(self, source: TopicPartition) -> int:
         with self._cluster.lock:
-            self._log(source)
-            return 0
+            return self._log(source).first
 
     def read(self, source: TopicPartition, offset: int, n: int) -> LogSlice:
         with self._cluster.lock:

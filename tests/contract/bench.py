@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from uuid import uuid4
 
+import confluent_kafka as ck
+
 from events.broker import (
     Broker,
     Consumer,
@@ -19,6 +21,7 @@ from events.broker import (
     TransactionalProducer,
 )
 from events.errors import CaseworksError, UnstableError
+from events.memory import MemoryBroker
 from events.topics import TopicSpec
 
 PATIENCE_S = 30.0
@@ -64,6 +67,18 @@ class Bench:
         return producer
 
     # --- doing
+
+    def trim(self, source: TopicPartition, first: int) -> None:
+        """Delete what stands before an offset, as retention does."""
+        if isinstance(self.broker, MemoryBroker):
+            self.broker.trim(source, first)
+            return
+        from confluent_kafka.admin import AdminClient
+
+        bootstrap = self.broker.bootstrap  # type: ignore[attr-defined] # of KafkaBroker
+        admin = AdminClient({"bootstrap.servers": bootstrap})
+        for future in admin.delete_records([ck.TopicPartition(*source, first)]).values():
+            future.result()
 
     def produce(self, *records: Record) -> None:
         """Produce and wait for the acknowledgements."""

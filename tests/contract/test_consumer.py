@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from events.broker import Record, TopicPartition
-from events.errors import DuplicateNameError, FencedError
+from events.errors import DuplicateNameError, FencedError, UnreadDeletedError
 from events.partitioner import partition_of
 from tests.contract.bench import PATIENCE_S, Bench, keys, values
 
@@ -298,3 +298,36 @@ def test_what_two_groups_read_is_independent(bench: Bench) -> None:
     theirs = bench.consumer(topic)
 
     assert keys(bench.take(mine, 1)) == keys(bench.take(theirs, 1)) == [b"k"]
+
+
+# --- retention
+
+
+def test_a_loop_whose_unread_records_were_deleted_ends_and_says_what_was_lost(
+    bench: Bench,
+) -> None:
+    topic = bench.topic()
+    at = TopicPartition(topic, 0)
+    bench.produce(*(Record(topic, b"k", b"%d" % number) for number in range(9)))
+    consumer = bench.consumer(topic, paused=True)
+    bench.assigned(consumer, n=1)
+    bench.trim(at, 7)
+    consumer.open({at: 3})
+
+    with pytest.raises(UnreadDeletedError, match=r"4 offsets, 3 to 6, were deleted") as caught:
+        bench.take(consumer, 2)
+    assert f"{topic}:0" in str(caught.value)
+    assert "--to-offset 7" in str(caught.value)
+
+
+def test_a_first_start_begins_at_the_first_record_there_is(bench: Bench) -> None:
+    topic = bench.topic()
+    at = TopicPartition(topic, 0)
+    bench.produce(*(Record(topic, b"k", b"%d" % number) for number in range(5)))
+    bench.trim(at, 3)
+    consumer = bench.consumer(topic, paused=True)
+    bench.assigned(consumer, n=1)
+    consumer.open({at: None})
+
+    assert values(bench.take(consumer, 2)) == [b"3", b"4"]
+    assert bench.reader.beginning(at) == 3

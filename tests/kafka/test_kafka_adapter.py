@@ -10,7 +10,7 @@ import pytest
 from events.broker import Record, TopicPartition
 from events.errors import (
     DuplicateNameError,
-    FatalBrokerError,
+    UnreadDeletedError,
 )
 from tests.kafka.kafka_world import WAIT_S, World, joined, numbered, read, seconds, take_until
 
@@ -112,7 +112,7 @@ def test_a_position_whose_records_are_gone_is_an_error_for_a_loop_that_restores(
     consumer = world.member(topic, paused=True)
     joined(consumer)
     consumer.open({TopicPartition(topic, 0): 1000})
-    with pytest.raises(FatalBrokerError, match="deleted before they were read"):
+    with pytest.raises(UnreadDeletedError, match="made anew or cut"):
         take_until(consumer, lambda _: False)
 
 
