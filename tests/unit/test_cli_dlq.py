@@ -6,15 +6,15 @@ from time import process_time
 
 import pytest
 
-from events.broker import Message, Record, TopicPartition
+from events.broker import Message, Record
 from events.dead_letters import dead_letter_record, letter_for
+from events.memory import MemoryBroker
 from events.partitioner import partition_of
 from events.topics import catalogue
 from schemas.commands import Drop, Replay
 from schemas.letter_audit import LetterHandled
-from tests.unit.command_line import COUNTS, TOPICS, CommandLine, state_record
+from tests.unit.command_line import COUNTS, NOW, TOPICS, CommandLine, state_record
 from tests.unit.dead_cases import (
-    REPLY_DLQ,
     bury,
     died,
     home_of,
@@ -451,12 +451,21 @@ def test_ten_thousand_letters_are_listed_in_three_seconds() -> None:
     assert process_time() - began < 3 * 2
 
 
-def test_letters_are_listed_oldest_first_whatever_their_partition() -> None:
-    command = prepared()
+def test_the_newest_are_listed_oldest_first_whatever_their_partition() -> None:
+    now = [NOW]
+    command = CommandLine(broker=MemoryBroker(clock=lambda: now[0]))
+    command.make_topics()
     for number in range(6):
-        record = letter_of(died(f"e{number}"))
-        command.produce(record._replace(partition=number % 2))
-    ages = [each["age_s"] for each in command("dlq", "list", "--json", "--limit", "4").lines]
-    assert ages == sorted(ages, reverse=True)
-    assert len(ages) == 4
-    assert command.broker.reader().end(TopicPartition(REPLY_DLQ, 0), committed=True) == 3
+        now[0] += 1 if number < 5 else -3
+        command.produce(dead(TOPICS.events, f"r{number}")._replace(partition=number % 2))
+    told = command("dlq", "list", "--json", "--limit", "4").lines
+    assert [each["reason"] for each in told] == ["r5", "r2", "r3", "r4"]
+    assert told[-1]["age_s"] == -5.0
+
+
+def test_a_forced_run_stays_forced_when_it_is_resumed() -> None:
+    command = prepared()
+    command.produce(letter_of(died("e1")), letter_of(died("e2")))  # nobody knows their cases
+    chosen = ("--all", "--why", "x", "--yes", "--limit", "1", "--name", "tue", "--force")
+    assert "1 replayed" in command("dlq", "replay", *chosen).out
+    assert "1 replayed" in command("dlq", "replay", "--resume", "tue", "--yes").out

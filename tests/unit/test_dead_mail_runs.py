@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from caseworks import App, new_event
+from caseworks import App, Wait, new_event
 from caseworks.cli import run
 from caseworks.cli.base import Deps
 from caseworks.client import Publisher, delivered
@@ -28,13 +28,21 @@ from events.errors import AbortableError, PermanentError, RetriableError, SetupE
 from events.memory import MemoryBroker
 from events.memory.broker import MemoryConnection
 from events.settings import Settings
+from schemas.base import instant
 from schemas.commands import Replay
 from schemas.event import Event
 from schemas.result import Result
-from tests.unit.command_line import NOW, TOPICS, CommandLine
-from tests.unit.dead_cases import bury, died, prepared
+from tests.unit.command_line import COUNTS, NOW, TOPICS, CommandLine, state_record
+from tests.unit.dead_cases import bury, died, letter_of, prepared
+from tests.unit.machine import Machine
 
 SETTINGS = Settings()
+FEW = Settings(
+    inbox_partitions=COUNTS.inbox,
+    events_partitions=COUNTS.events,
+    tasks_partitions=COUNTS.tasks,
+    results_partitions=COUNTS.results,
+)
 TIMEOUT_S = 60.0
 
 
@@ -127,7 +135,7 @@ def test_a_run_that_is_killed_anywhere_goes_on_with_the_rest_only(killed_before:
     sent = [Replay.from_json(message.value).command_id for message in command.records(TOPICS.inbox)]
     assert Counter(sent) == Counter(places)
     assert ("150 replayed" in ran.out) is (killed_before < 9)
-    written = [json.loads(m.value)["place"] for m in _handled(command)]
+    written = [json.loads(m.value or b"")["place"] for m in _handled(command)]
     assert Counter(written) == Counter(places)
 
 
@@ -250,11 +258,9 @@ class Shop:
 
 
 @contextmanager
-def running(app: App, broker: MemoryBroker) -> Iterator[Settings]:
+def running(app: App, broker: MemoryBroker, **more: Any) -> Iterator[Settings]:
     """Coordinator and worker on threads, as `caseworks.testing.play` runs them."""
-    settings = Settings(
-        inbox_partitions=2, events_partitions=2, tasks_partitions=2, results_partitions=2
-    )
+    settings = FEW.model_copy(update=more)
     coordinator, worker = (build(app, settings, broker=broker) for _ in range(2))
     coordinator.ensure_topics()
     stop = Flag()
@@ -280,27 +286,31 @@ def publish(broker: Broker, settings: Settings, events: Sequence[Event]) -> None
     publisher.close()
 
 
-def results(broker: Broker, wanted: Callable[[list[Result]], bool]) -> list[Result]:
-    """Every result, once they are as wanted."""
+def until(there: Callable[[], bool]) -> None:
+    """Wait for it, within bounds."""
     deadline = time.monotonic() + TIMEOUT_S
-    while time.monotonic() < deadline:
-        found = [delivered(message).result for message in all_of(broker, TOPICS.results("order"))]
-        if wanted(found):
-            return found
+    while not there():
+        assert time.monotonic() < deadline, "it did not come"
         time.sleep(0.05)
-    raise AssertionError("the results did not come as wanted")
+
+
+def results(broker: Broker, count: int) -> list[Result]:
+    """Every result, once there are so many."""
+    topic = TOPICS.results("order")
+    until(lambda: len(all_of(broker, topic)) >= count)
+    return [delivered(message).result for message in all_of(broker, topic)]
 
 
 def test_a_dead_task_is_replayed_and_its_result_amends_the_first() -> None:
     shop, broker = Shop(), MemoryBroker()
     with running(shop.app(), broker) as settings:
         publish(broker, settings, [new_event("order.placed", {"item": "lamp"}, id="e1")])
-        [first] = results(broker, lambda found: len(found) == 1)
+        [first] = results(broker, 1)
         [letter] = all_of(broker, TOPICS.dlq(TOPICS.tasks("ship")))
         place = f"{letter.topic}:{letter.partition}:{letter.offset}"
         patch = ("--patch", '{"item": "good"}')
         assert typed(broker, "dlq", "replay", place, *patch, now=time.time()) == 0
-        _, second = results(broker, lambda found: len(found) == 2)
+        _, second = results(broker, 2)
     assert (first.status, second.status) == ("escalated", "completed")
     assert second.amends == f"{first.case_id}:1"
     assert second.output == "good for 4"
@@ -309,21 +319,34 @@ def test_a_dead_task_is_replayed_and_its_result_amends_the_first() -> None:
 
 def test_200_letters_survive_a_replay_that_is_killed_half_way() -> None:
     shop, broker, count = Shop(), MemoryBroker(), 200
-    events = [new_event("order.placed", {"item": f"i{n}"}, id=f"e{n}") for n in range(count)]
-    with running(shop.app(), broker) as settings:
-        publish(broker, settings, events)
-        results(broker, lambda found: len(found) == count)
-        shop.mended.set()
+    shop.mended.set()
+    app = shop.app()
+    machines = [shipless(app, f"e{number}") for number in range(count)]
+    coordinator = build(app, FEW, broker=broker)
+    coordinator.ensure_topics()
+    producer = broker.producer()
+    for machine in machines:
+        producer.produce(state_record(machine.case))
+        producer.produce(letter_of(machine))
+    with running(app, broker) as settings:
         mortal = Mortal(broker.connect("killed"), 1 + 4 + 4 + 3)
         assert typed(mortal, *WHOLE, now=time.time()) != 0
-        handled = len(Audit(broker, settings)._of_place)
-        assert 0 < handled < count
+        assert sum(1 for _ in Audit(broker, settings).entries()) == 1 + 100
         assert typed(broker, "dlq", "replay", "--resume", "r", "--yes", now=time.time()) == 0
-        found = results(broker, lambda found: len(found) == 2 * count)
-    by_case = Counter(result.case_id for result in found if result.status == "completed")
-    assert by_case == Counter(event.case_id for event in events)
-    assert all(r.amends == f"{r.case_id}:1" for r in found if r.status == "completed")
-    assert shop.calls == {"price": count, "ship": 2 * count}
+        found = results(broker, count)
+    assert Counter(r.case_id for r in found) == Counter(m.case.case_id for m in machines)
+    assert {(r.status, r.amends == f"{r.case_id}:1") for r in found} == {("completed", True)}
+    assert shop.calls == {"ship": count}
+
+
+def shipless(app: App, event_id: str) -> Machine:
+    """A case of the shop that was priced, and whose shipping died."""
+    [plan] = app.plans
+    event = new_event("order.placed", {"item": "lamp"}, id=event_id)
+    machine = Machine(plan, time.time(), event)
+    machine.says("price", output=4, confidence=1.0)
+    machine.says("ship", "failed")
+    return machine
 
 
 def test_a_dropped_letter_lets_its_case_go() -> None:
@@ -331,18 +354,41 @@ def test_a_dropped_letter_lets_its_case_go() -> None:
     with running(shop.app(), broker) as settings:
         event = new_event("order.placed", {"item": "lamp"}, id="e1")
         publish(broker, settings, [event])
-        results(broker, lambda found: len(found) == 1)
+        results(broker, 1)
         args = ("dlq", "drop", "--all", "--why", "no use", "--yes")
         assert typed(broker, *args, now=time.time()) == 0
-        deadline = time.monotonic() + TIMEOUT_S
-        while time.monotonic() < deadline:
-            states = [
-                m.value or b""
-                for m in all_of(broker, TOPICS.cases)
-                if m.key == event.case_id.encode()
-            ]
-            if states[-1].startswith(b'{"closed":'):
-                break
-            time.sleep(0.05)
-        else:
-            raise AssertionError("the case is still kept whole")
+        until(lambda: last_state(broker, event).startswith(b'{"closed":'))
+
+
+def last_state(broker: Broker, event: Event) -> bytes:
+    """What the changelog holds of an event's case."""
+    key = event.case_id.encode()
+    return [m.value or b"" for m in all_of(broker, TOPICS.cases) if m.key == key][-1]
+
+
+class Payment(BaseModel):
+    """The data of a payment."""
+
+    amount: int
+
+
+def test_an_event_that_nobody_waited_for_finds_its_case_when_it_is_replayed() -> None:
+    app, broker, now = App("shop"), MemoryBroker(), time.time()
+
+    @app.agent()
+    async def ship(order: Order, payment: Payment) -> int:
+        """Ship it."""
+        return payment.amount
+
+    wait = Wait("paid", Payment, name="payment", timeout_s=600)
+    app.workflow("order", on={"order.placed": Order}, steps=[wait, ship])
+    with running(app, broker, signal_keep_s=0.2) as settings:
+        publish(broker, settings, [new_event("paid", {"amount": 7}, id="p1", subject="s1")])
+        until(lambda: bool(all_of(broker, TOPICS.dlq(TOPICS.events))))
+        late = new_event("order.placed", {"item": "lamp"}, id="e1", subject="s1")
+        publish(broker, settings, [late.evolve(time=instant(now - 60))])
+        until(lambda: any(m.key == late.case_id.encode() for m in all_of(broker, TOPICS.cases)))
+        args = ("--reason", "no_waiter", "--why", "its case came late", "--yes")
+        assert typed(broker, "dlq", "replay", *args, now=now) == 0
+        [result] = results(broker, 1)
+    assert (result.status, result.output) == ("completed", 7)
