@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from caseworks.check import steps, workflows
+from caseworks.check import letters, steps, workflows
 from caseworks.check.evidence import Evidence, Read, State
 from coordinator.partition import PartitionState
 from events.broker import TopicPartition
@@ -19,12 +19,9 @@ from events.memory.journal import Wrote
 from events.partitioner import partition_of
 from schemas.case import CLOSED, Case, ClosedCase
 from schemas.commands import Opened, Replay
-from schemas.task import Task
 
 Complaints = Iterator[str]
 Rule = Callable[[Evidence], Complaints]
-OWN_FAULTS = frozenset(("cannot_apply", "unknown_command", "unknown_workflow", "worker_error"))
-"""Reasons of dead letters that nobody but we could cause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +57,8 @@ def one_result(evidence: Evidence) -> Complaints:
         answers = len(plain) + refused[event.id]
         if len(plain) > 1 or answers > copies[event.id]:
             said = ", ".join(r.said.status for r in plain)
-            letters = f" and {refused[event.id]} dead letters" if refused[event.id] else ""
-            yield f"event {event.id} has {len(plain)} results ({said}){letters}"
+            aside = f" and {refused[event.id]} dead letters" if refused[event.id] else ""
+            yield f"event {event.id} has {len(plain)} results ({said}){aside}"
         if not answers and not _waits(evidence, event.case_id):
             yield f"event {event.id} has no result, and its case does not wait for anything"
     names = Counter(read.message.header("ce_id") for read in evidence.results)
@@ -290,57 +287,6 @@ def _answered_before_commit(evidence: Evidence) -> Complaints:
                     )
 
 
-# --- I9
-
-
-def dead_letters_are_whole(evidence: Evidence) -> Complaints:
-    """A dead letter holds all that its replay needs: the very bytes, and where they stood."""
-    originals = {
-        (wrote.message.topic, wrote.message.partition, wrote.message.offset): wrote.message
-        for found in evidence.by_topic.values()
-        for _, wrote in found
-    }
-    tasks = {read.said.task_id for read in evidence.tasks if read.said}
-    for read in evidence.letters:
-        letter, message = read.said, read.message
-        if letter is None:
-            yield f"the dead letter {read.place} does not say where it comes from"
-            continue
-        if letter.reason in OWN_FAULTS:
-            why = f"{letter.reason}: {letter.error}"
-            yield f"a fault of ours is a dead letter at {read.place}: {why}"
-        original = originals.get((letter.topic, letter.partition, letter.offset))
-        if letter.offset >= 0 and (original is None or original.value != message.value):
-            yield f"the dead letter {read.place} does not hold the bytes of its record"
-        if letter.task_id is None or letter.offset >= 0:
-            continue
-        if _as_task(message.value) is None or letter.task_id not in tasks:
-            yield f"the dead letter {read.place} holds no task"
-
-
-def letters_are_waited_for(evidence: Evidence) -> Complaints:
-    """A case is kept until each of its dead letters was replayed."""
-    replayed = {(r.said.case_id, r.said.task_id) for r in evidence.commands if _is_replay(r)}
-    for read in evidence.letters:
-        letter = read.said
-        if letter is None or letter.task_id is None or letter.case_id not in evidence.histories:
-            continue
-        last = evidence.histories[letter.case_id][-1].said
-        if isinstance(last, ClosedCase) and (letter.case_id, letter.task_id) not in replayed:
-            yield f"case {letter.case_id} is closed for good, and its letter {read.place} waits"
-
-
-def _is_replay(read: Read) -> bool:
-    return isinstance(read.said, Replay)
-
-
-def _as_task(value: bytes | None) -> Task | None:
-    try:
-        return Task.from_json(value or b"")
-    except ValueError:
-        return None
-
-
 # --- I10
 
 
@@ -393,7 +339,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("I6", steps.within_budget),
     ("I7", steps.in_order),
     ("I8", commits_keep_behind),
-    ("I9", dead_letters_are_whole),
-    ("I9", letters_are_waited_for),
+    ("I9", letters.dead_letters_are_whole),
+    ("I9", letters.letters_are_waited_for),
     ("I10", bounded),
 )
