@@ -26,10 +26,10 @@ import psutil
 from benchmarks.workload import event, said
 from coordinator.case import apply
 from coordinator.case_record import encode_case
-from coordinator.case_turn import OrchestratorLimits
 from coordinator.closed import ClosedCases
 from coordinator.orchestrator import Orchestrator
 from coordinator.workflow import compile_workflow
+from coordinator.world import OrchestratorLimits
 from events.broker import Message, TopicPartition
 from events.partitioner import partition_of
 from events.sqlite_store import SqliteStores

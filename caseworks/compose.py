@@ -27,13 +27,13 @@ from caseworks.app import App
 from caseworks.changelog import changelog_of
 from caseworks.loading import load_app
 from caseworks.topics import check_topics, ensure_topics
-from coordinator.case_turn import OrchestratorLimits
 from coordinator.correlation import CorrelationLimits
 from coordinator.intake import Intake
 from coordinator.orchestrator import Orchestrator
 from coordinator.store import DictStore
 from coordinator.transactional import LoopLimits, TransactionalLoop
 from coordinator.turn import Processor, Turn
+from coordinator.world import OrchestratorLimits
 from events import metrics
 from events.broker import Broker, ConsumerSpec, Producer
 from events.dispatch import Clock, Executor, Handles

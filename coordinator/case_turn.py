@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -10,7 +10,6 @@ from pydantic import ValidationError
 
 from coordinator import correlation_turn, waits_turn
 from coordinator.case import Tick, apply, next_due
-from coordinator.correlation import DEFAULT_LIMITS, CorrelationLimits
 from coordinator.decoding import decode_command
 from coordinator.effects import (
     Answered,
@@ -28,16 +27,15 @@ from coordinator.partition import (
     NOTE_MARK,
     PART_MARK,
     POSITION_KEY,
-    PartitionState,
     encode_case,
     keeps_whole,
 )
-from coordinator.records import Writer
 from coordinator.turn import Turn
 from coordinator.versions import note_key, plan_of
 from coordinator.view import Parts, no_parts
 from coordinator.workflow import Plan
-from events.broker import Headers, Message, Record
+from coordinator.world import World
+from events.broker import Message, Record
 from events.dead_letters import dead_letter_record, letter_for
 from events.envelope import is_hostile
 from events.errors import PayloadError
@@ -49,38 +47,6 @@ TICK_AGAIN_S = 0.05
 """A timer that changed nothing fires again no sooner than this."""
 CANNOT_TICK_S = 60.0
 """Nor one whose case cannot be moved: its workflow is gone, or a bug of ours stands in the way."""
-
-
-@dataclass(frozen=True, slots=True)
-class OrchestratorLimits:
-    """The bounds of the orchestrator."""
-
-    due_max: int = 1000
-    """Timers fired per partition in one turn."""
-    case_bytes_max: int = 524_288 + 1_048_576
-    """What one case may hold: its event and what its steps add."""
-    keep_s: float = 30 * 86_400.0
-    """How long a closed case with a live dead letter is kept: as long as the letter."""
-    dedupe_window_s: float = 7 * 86_400.0
-    unseen_max_s: float = 12 * 3600.0
-    """A state that has not seen its changelog for so long is thrown away: well below the time that
-    tombstones are kept there (`delete.retention.ms`)."""
-    correlation: CorrelationLimits = DEFAULT_LIMITS
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """What does not change from turn to turn."""
-
-    writer: Writer
-    plans: Mapping[str, Plan]
-    version_notes: Mapping[str, bytes]
-    """By workflow: what the changelog notes of its current version."""
-    states: Mapping[int, PartitionState]
-    limits: OrchestratorLimits
-    home_of: Callable[[str], int]
-    """The inbox partition that a case belongs to."""
-    log_headers: Headers
 
 
 @dataclass(slots=True)
@@ -165,12 +131,12 @@ class CaseTurn(Turn):
         if plan is not None and plan.spec.version == case.workflow_version:
             return plan
         note = self.load_note(partition, note_key(case.workflow, case.workflow_version))
-        return plan if note is None else plan_of(note)
+        return plan if note is None else plan_of(note).knowing(self.world.agents)
 
     def _note_version(self, partition: int, plan: Plan) -> None:
         """The partition's changelog knows every version that its cases began with."""
-        key, note = note_key(plan.name, plan.spec.version), self.world.version_notes[plan.name]
-        if self.load_note(partition, key) != note:
+        key = note_key(plan.name, plan.spec.version)
+        if self.load_note(partition, key) != (note := self.world.version_notes[plan.name]):
             self.notes[partition, key] = note
 
     def _parts_of(self, partition: int, case: Case | None) -> Parts:

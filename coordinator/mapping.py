@@ -30,8 +30,12 @@ def begin(draft: Draft, step: StepSpec) -> None:
     if state.items is not None and state.items.done + state.items.failed < state.items.total:
         resume(draft, step)
         return
-    total = len(draft.items_of(step))
-    if total > step.map.items_max:
+    items = draft.items_of(step)
+    total = len(items)
+    if None in items:
+        text = f"item {items.index(None)} is null: leave such items out, as in `list[?@ != null]`"
+        draft.break_off(step.name, Failure(kind="null_item", message=text))
+    elif total > step.map.items_max:
         text = f"{total} items, at most {step.map.items_max} are allowed"
         draft.break_off(step.name, Failure(kind="too_many_items", message=text))
     elif not total:

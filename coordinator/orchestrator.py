@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from coordinator.case_turn import CaseTurn, OrchestratorLimits, World
+from coordinator.case_turn import CaseTurn
 from coordinator.partition import ENTITY_MARK, PartitionState, keeps_whole
 from coordinator.records import Writer
 from coordinator.store import DictStore
 from coordinator.turn import UNKNOWN, Adopted, Turn
 from coordinator.versions import check_unchanged, note_key, note_of
 from coordinator.workflow import Plan
+from coordinator.world import OrchestratorLimits, World
 from events.broker import LogEnds, Message, TopicPartition
 from events.envelope import WRITER
 from events.errors import PayloadError, StateLostError
@@ -55,6 +56,7 @@ class Orchestrator:
         self.world = World(
             writer=Writer(topics),
             plans={plan.name: plan for plan in plans},
+            agents={name: spec for plan in plans for name, spec in plan.agents.items()},
             version_notes={plan.name: note_of(plan) for plan in plans},
             states=self.states,
             limits=limits,

@@ -1,5 +1,6 @@
 """Compensation: when a case fails, expires or is cancelled, finished steps are undone.
 
+Of a `map` that failed half-way the items that are done are undone: its undo reads their outputs.
 In reverse order of their ends, one at a time, each as a task of its own (`<step>~undo`) with
 attempts and back-off of the step. What could not be undone is in the result. A step that was on
 its way when the case ended and turns out to be done is undone as well, as long as undoing goes on.
@@ -40,11 +41,7 @@ def begin(draft: Draft, event: CaseEvent, reason: str | None) -> bool:
     """Whether the case must be undone before it ends like this."""
     if event not in UNDOES or draft.status == "undoing" or draft.ending is not None:
         return False
-    names = [
-        name
-        for name, step in draft.plan.steps.items()
-        if step.undo is not None and draft.steps[name].status == "done"
-    ]
+    names = [name for name, step in draft.plan.steps.items() if step.undo and _did(draft, name)]
     if not names:
         return False
     place = {name: index for index, name in enumerate(draft.plan.order)}
@@ -57,6 +54,12 @@ def begin(draft: Draft, event: CaseEvent, reason: str | None) -> bool:
     draft.undos = {name: _fresh(draft, name) for name in names}
     advance(draft)
     return True
+
+
+def _did(draft: Draft, name: str) -> bool:
+    """Whether a step did something: it is done, or some items of its `map` are."""
+    state = draft.steps[name]
+    return state.status == "done" or (state.items is not None and state.items.done > 0)
 
 
 def _ends(draft: Draft) -> dict[str, float]:

@@ -91,6 +91,8 @@ class CaseView:
             results = {name: self.evaluate(text, **last) for name, text in step.inputs.items()}
         else:
             results = {name: self.look(name) for name in step.after}
+        if key.endswith(UNDO) and self.steps[step.name].status != "done":
+            results[step.name] = self._done_items(step.name)
         given = state.input
         if given is None and step.map is not None and key != step.name:
             given = self._item(step, int(key.rpartition(":")[2]))
@@ -129,6 +131,12 @@ class CaseView:
         if index >= len(items):  # who races for a step may end, and change what it reads
             raise ExpressionError(f"the list has {len(items)} items now, and none at {index}")
         return items[index]
+
+    def _done_items(self, name: str) -> list[Any]:
+        """The outputs of those items of a `map` that are done."""
+        items = self.steps[name].items
+        parts = [self.get(f"{name}:{index}") for index in range(items.total if items else 0)]
+        return [part.output for part in parts if part and part.status == "done"]
 
     def output_of(self, name: str) -> Any:
         """A step's output; of a `map` the list of the outputs of its items."""

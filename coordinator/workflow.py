@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 from coordinator.workflow_problems import STEPS_MAX, order_of, problems_of, readers_of
@@ -39,6 +39,10 @@ class Plan:
     def name(self) -> str:
         """The workflow's name."""
         return self.spec.name
+
+    def knowing(self, agents: Mapping[str, AgentSpec]) -> Plan:
+        """The plan with more agents that its own may ask for work; those it names stay."""
+        return replace(self, agents={**agents, **self.agents})
 
     def spec_of(self, key: str) -> StepSpec:
         """The step, also of an item of a `map` (`check:17`). Raises `KeyError`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from schemas.agent import AgentSpec
 from schemas.base import Message, Name, StepName
@@ -17,6 +17,8 @@ MAP_ITEMS_MAX = 10_000
 """More items than this in one `map` fail its step."""
 ITERATIONS_MAX = 1_000
 """No `loop` goes round more often."""
+ATTEMPTS_MAX = 1_000
+"""No step is tried more often."""
 Expression = Annotated[str, Field(min_length=1, max_length=2_000)]
 """JMESPath over what a case knows: `event`, `data` (the event's), step outputs by name."""
 
@@ -90,7 +92,7 @@ class StepSpec(Message):
     timeout_s: float = Field(default=30.0, gt=0, le=YEAR_S, allow_inf_nan=False)
     deadline_s: float | None = Field(default=None, gt=0, le=YEAR_S, allow_inf_nan=False)
     """Backstop from the first send; default: the case's."""
-    attempts_max: PositiveInt = 3
+    attempts_max: int = Field(default=3, ge=1, le=ATTEMPTS_MAX)
     backoff_s: float = Field(default=1.0, gt=0, le=YEAR_S, allow_inf_nan=False)
     backoff_s_max: float = Field(default=60.0, gt=0, le=YEAR_S, allow_inf_nan=False)
     escalate_below: float | None = Field(default=None, ge=0, le=1)

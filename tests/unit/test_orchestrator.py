@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from coordinator.case_turn import CaseTurn, OrchestratorLimits
+from coordinator.case_turn import CaseTurn
 from coordinator.orchestrator import Orchestrator
 from coordinator.partition import PartitionState
 from coordinator.store import DictStore
 from coordinator.workflow import compile_workflow
+from coordinator.world import OrchestratorLimits
 from events.broker import Message, Record, TopicPartition
 from events.partitioner import partition_of
 from events.topics import Topics

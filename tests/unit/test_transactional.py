@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from coordinator.case_turn import OrchestratorLimits
 from coordinator.orchestrator import Orchestrator
 from coordinator.store import DictStore
 from coordinator.transactional import LoopLimits, TransactionalLoop
 from coordinator.turn import Adopted
+from coordinator.world import OrchestratorLimits
 from events.broker import ConsumerSpec, LogEnds, Record, TopicPartition
 from events.dispatch import Handles, advance
 from events.errors import FencedError, StateLostError

@@ -8,6 +8,8 @@ from coordinator.workflow import Plan, compile_workflow
 from events.broker import TopicPartition
 from events.errors import DeclarationError
 from events.partitioner import partition_of
+from schemas.agent import AgentSpec
+from schemas.outcome import Delegate
 from schemas.result import Result
 from schemas.workflow import StepSpec
 from tests.unit.machine import AGENTS, START, event, opened, outcome
@@ -106,3 +108,18 @@ def test_other_limits_are_taken_over_by_running_cases() -> None:
     assert case is not None
     assert case.status == "escalated"
     assert case.opened == START
+
+
+def test_a_case_of_an_older_version_may_ask_agents_that_its_steps_do_not_name() -> None:
+    desk = Desk()
+    command = opened(desk.plan)
+    desk.tell(command)
+    redeployed(desk, longer(desk.plan))
+    case = desk.case(command.case_id)
+    assert case is not None
+    asked = (Delegate(name="look", agent="other"),)
+    desk.plan = desk.plan.knowing({"other": AgentSpec(name="other")})
+    desk.it = desk.restarted()
+    desk.tell(outcome(case, "triage", "delegate", delegates=asked))
+
+    assert len(desk.to("cw.tasks.other")) == 1

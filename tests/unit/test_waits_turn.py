@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from caseworks.approvals import fold
-from coordinator.case_turn import OrchestratorLimits
 from coordinator.workflow import Plan, compile_workflow
+from coordinator.world import OrchestratorLimits
 from events.broker import Message
 from events.partitioner import partition_of
 from schemas.approval import ApprovalEnded, ApprovalRequested, action_hash_of
