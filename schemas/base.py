@@ -28,7 +28,7 @@ def instant(epoch_s: float) -> datetime:
 
 
 M = TypeVar("M", bound=BaseModel)
-_KEPT, _KEPT_COMPACT = " kept json", " kept compact json"
+_KEPT = " kept json"
 """Among the values of an instance, where pydantic looks for the fields it knows only."""
 _set_values, _set_names, _set_extra, _set_private = (
     BaseModel.__dict__[slot].__set__
@@ -89,16 +89,7 @@ class Message(BaseModel):
         """
         values = {**self.__dict__, **fields}
         values.pop(_KEPT, None)
-        values.pop(_KEPT_COMPACT, None)
         return _made_of(type(self), values)
-
-    def kept_compact_json(self) -> bytes:
-        """`to_compact_json`, made once."""
-        values = self.__dict__
-        kept: bytes | None = values.get(_KEPT_COMPACT)
-        if kept is None:
-            kept = values[_KEPT_COMPACT] = self.to_compact_json()
-        return kept
 
     @classmethod
     def trusted(cls, **fields: Any) -> Self:
