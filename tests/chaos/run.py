@@ -17,7 +17,7 @@ from tests.chaos.load import Pace, Seen
 from tests.chaos.scenarios import STALL_S_MAX, TAKEOVER_S_MAX, Scenario
 from tests.chaos.silence import stalls_of
 from tests.chaos.workload import Workload
-from tests.chaos.world import NAMESPACE, World, world
+from tests.chaos.world import NAMESPACE, READY_TIMEOUT_S, World, world
 
 WARM_UP_CASES_MAX = 1000
 """Before the first fault: the broker's compiler is slow at first."""
@@ -144,7 +144,11 @@ def _warm_up(running: World, scenario: Scenario) -> None:
 
 
 def _wait_turn(running: World, scenario: Scenario, number: int) -> None:
-    """Faults are spread over the cases, with a pause between them."""
+    """Faults are spread over the cases, with a pause after everybody is back.
+
+    Otherwise a stall would be that of two faults; `early-kills` and `storm` overlap on purpose.
+    """
+    running.crew.wait_ready(READY_TIMEOUT_S)
     load = running.load
     due = _warm_up_cases(scenario) + scenario.cases * (number + 1) // (scenario.times + 1)
     running.wait(running.chance.uniform(*scenario.pause_s))
