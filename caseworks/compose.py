@@ -27,6 +27,7 @@ from caseworks.app import App
 from caseworks.changelog import changelog_of
 from caseworks.loading import load_app
 from caseworks.topics import check_topics, ensure_topics
+from coordinator.admission import Admission
 from coordinator.correlation import CorrelationLimits
 from coordinator.intake import Intake
 from coordinator.orchestrator import Orchestrator
@@ -35,7 +36,7 @@ from coordinator.transactional import LoopLimits, TransactionalLoop
 from coordinator.turn import Processor, Turn
 from coordinator.world import OrchestratorLimits
 from events import metrics
-from events.broker import Broker, ConsumerSpec, Producer
+from events.broker import Broker, ConsumerSpec, Producer, TopicPartition
 from events.dispatch import Clock, Executor, Handles
 from events.errors import DeclarationError, SetupError
 from events.logs import get_logger
@@ -164,6 +165,7 @@ class System:
             dedupe_window_s=settings.dedupe_window_s,
             keep_s=settings.dead_cases_keep_s,
             unseen_max_s=changelog.tombstones_s / 2,
+            cases_open_max=settings.cases_open_max,
             correlation=CorrelationLimits(
                 keep_s=settings.signal_keep_s, dedupe_window_s=settings.dedupe_window_s
             ),
@@ -267,7 +269,9 @@ class System:
             )
 
         def run() -> Loop:
-            begun = TransactionalLoop(processor(), name, limits)
+            control = TopicPartition(settings.topics.control, 0)
+            waits = Admission(control, settings.cases_open_max) if loop == "intake" else None
+            begun = TransactionalLoop(processor(), name, limits, waits)
             self.loops.append(begun)
             return begun.run()
 
@@ -295,6 +299,8 @@ class System:
         elif name in ("aborted", "fenced", "retried"):
             self.telemetry.count("caseworks_transactions_total", loop=loop, end=name)
             _log.warning(name, **{key: str(value) for key, value in fields.items()})
+        elif name in ("full", "room"):
+            self._admission(name, fields)
         elif name in ("discarded", "stopped"):
             self._troubled(name, loop, fields)
         elif name in ("loop_failed", "release"):
@@ -303,6 +309,13 @@ class System:
             if name == "restored":
                 self.restoring.discard(loop)
             _log.info(name, **{key: str(value) for key, value in fields.items()})
+
+    def _admission(self, name: str, fields: Mapping[str, Any]) -> None:
+        """Intake waits, or goes on."""
+        self.telemetry.set("caseworks_intake_waits", name == "full")
+        if name == "full":
+            self.telemetry.count("caseworks_intake_full_total")
+        _log.warning(f"intake_{name}", **{key: str(value) for key, value in fields.items()})
 
     def _troubled(self, name: str, loop: str, fields: Mapping[str, Any]) -> None:
         """A state was thrown away, or its partition stands still."""

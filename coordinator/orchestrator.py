@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from coordinator.admission import OPEN_NOTE, TELL_S, Telling
 from coordinator.case_turn import CaseTurn
 from coordinator.partition import ENTITY_MARK, PartitionState, keeps_whole
 from coordinator.records import Writer
@@ -52,6 +53,8 @@ class Orchestrator:
         self.limits = limits
         self.store_of = store_of
         self._adopted_at: dict[int, float] = {}
+        self._told_at: dict[int, float] = {}
+        self.telling = Telling(topics, partitions, limits.cases_open_max)
         self.states: dict[int, PartitionState] = {}
         self.world = World(
             writer=Writer(topics),
@@ -140,6 +143,7 @@ class Orchestrator:
         turn = CaseTurn(world=self.world, now=now)
         for source, position in ready.items():
             self._fire(turn, source, position or 0)
+            self._tell(turn, source, position or 0)
         for message in messages:
             turn.command(message)
         if not turn.positions:
@@ -194,6 +198,19 @@ class Orchestrator:
         """Let the stores write what they still hold."""
         for state in self.states.values():
             state.store.close()
+
+    def _tell(self, turn: CaseTurn, source: TopicPartition, position: int) -> None:
+        """Say how many cases are open here, where that has changed."""
+        partition = source.partition
+        state, open_now = self.states[partition], self.states[partition].open_count
+        if not self.telling.due(open_now, state.note(OPEN_NOTE)):
+            return
+        if abs(turn.now - self._told_at.get(partition, 0.0)) < TELL_S:
+            return
+        self._told_at[partition] = turn.now
+        turn.positions[source] = position
+        turn.notes[partition, OPEN_NOTE] = b"%d" % open_now
+        turn.records.append(self.telling.record(partition, open_now, turn.now))
 
     def _fire(self, turn: CaseTurn, source: TopicPartition, position: int) -> None:
         """Tick what is due; a timer's turn sends its partition's position again (rule 2)."""

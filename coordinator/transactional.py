@@ -7,10 +7,11 @@ each was broken once, by experiment or by reason, and each is a deliberate bug o
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from coordinator.admission import Admission
 from coordinator.turn import Processor, Turn
 from events.broker import LogEnds, Message, Taken, TopicPartition
 from events.errors import (
@@ -34,10 +35,12 @@ from events.loop import (
     Now,
     Open,
     Operation,
+    Pause,
     Produce,
     ReadLogs,
     Release,
     Renew,
+    Resume,
     SendOffsets,
     Take,
 )
@@ -58,6 +61,8 @@ class LoopLimits:
     stall_s: float = 1.0
     """How long an open transaction may hide a position before its writer is released."""
     restore_batch: int = 20_000
+    watch_s: float = 1.0
+    """How often a loop with an admission looks whether it must wait."""
 
 
 @dataclass(slots=True)
@@ -78,8 +83,20 @@ class _Restoring:
 class TransactionalLoop:
     """Drives a processor; `run` is the generator."""
 
-    def __init__(self, processor: Processor, name: str, limits: LoopLimits) -> None:
-        """*name* is the transactional id: `{ns}-{loop}-{instance}`, stable (rule 4)."""
+    def __init__(
+        self,
+        processor: Processor,
+        name: str,
+        limits: LoopLimits,
+        admission: Admission | None = None,
+    ) -> None:
+        """*name* is the transactional id: `{ns}-{loop}-{instance}`, stable (rule 4).
+
+        *admission*: says when the loop takes nothing (rule 7).
+        """
+        self.admission = admission
+        self.watched_at = 0.0
+        self.watched_to = 0
         self.processor = processor
         self.name = name
         self.limits = limits
@@ -111,6 +128,7 @@ class TransactionalLoop:
                 messages = [m for m in messages if m.source in self.ready]
                 yield from self._restore_pending()
             now: float = yield Now()
+            yield from self._watch(now)
             try:
                 turn = self.processor.plan(messages, self.ready, now)
             except StateLostError as error:
@@ -170,6 +188,7 @@ class TransactionalLoop:
             return
         positions = {s: self.processor.restored(s, self.pending[s].committed) for s in done}
         yield from self._repeat(Open(positions))
+        yield from self._hold(positions)
         self.ready.update(positions)
         for source in done:
             del self.pending[source]
@@ -236,6 +255,33 @@ class TransactionalLoop:
     def _log(self, source: TopicPartition) -> TopicPartition:
         return TopicPartition(self.processor.changelog or "", source.partition)
 
+    # --- waiting while too many cases are open (rule 7)
+
+    def _watch(self, now: float) -> Step:
+        """Once a second, read what owners told, and stop or start taking."""
+        admission = self.admission
+        if admission is None or abs(now - self.watched_at) < self.limits.watch_s:
+            return
+        self.watched_at = now
+        asked = ReadLogs({admission.log: self.watched_to}, self.limits.restore_batch)
+        told = (yield from self._repeat(asked))[admission.log]
+        self.watched_to = told.next_offset
+        was = admission.full
+        full = admission.learn(told.messages)
+        said = {"open": admission.open_count, "limit": admission.cases_open_max}
+        if full and not was:
+            yield from self._hold(self.ready)
+            yield Note("full", {"loop": self.processor.name, **said})
+        elif was and not full:
+            yield Resume(tuple(self.ready))
+            yield Note("room", {"loop": self.processor.name, **said})
+
+    def _hold(self, partitions: Iterable[TopicPartition]) -> Step:
+        """What was opened delivers nothing while too many cases are open."""
+        held = tuple(partitions)
+        if held and self.admission is not None and self.admission.full:
+            yield Pause(held)
+
     # --- one transaction (rules 2 and 5)
 
     def _transact(self, turn: Turn, messages: Sequence[Message], now: float) -> Step:
@@ -272,6 +318,7 @@ class TransactionalLoop:
             return
         back = {source: self.ready[source] for source in turn.positions if source in self.ready}
         yield from self._repeat(Open(back))
+        yield from self._hold(back)
         self.aborts += 1
         if self.aborts < self.limits.aborts_max:
             return

@@ -24,6 +24,8 @@ class OrchestratorLimits:
     keep_s: float = 30 * 86_400.0
     """How long a closed case with a live dead letter is kept: as long as the letter."""
     dedupe_window_s: float = 7 * 86_400.0
+    cases_open_max: int = 1_000_000
+    """In all partitions; the orchestrator tells how many are open, and intake waits."""
     unseen_max_s: float = 12 * 3600.0
     """A state that has not seen its changelog for so long is thrown away: well below the time that
     tombstones are kept there (`delete.retention.ms`)."""

@@ -68,6 +68,8 @@ _ALL = (
     _histogram("restore_seconds", "Assignment to first command.", "loop", buckets=LONG_S),
     _gauge("loop_last_turn_timestamp_seconds", "When a loop last finished a turn.", "loop"),
     _histogram("loop_batch_size", "Messages taken in one turn.", "loop", buckets=SIZES),
+    _gauge("intake_waits", "Whether intake waits because too many cases are open: 1 or 0."),
+    _counter("intake_full", "Times that intake began to wait."),
     _counter("states_discarded", "States of a partition that could not be trusted.", "reason"),
     _counter("partitions_stopped", "Partitions whose changelog could not be read.", "loop"),
     # workers

@@ -57,6 +57,8 @@ class Settings(BaseSettings):
     replication_factor: int = Field(default=1, ge=1, le=9)
 
     event_bytes_max: int = Field(default=1_048_576, ge=1)
+    cases_open_max: int = Field(default=1_000_000, ge=1)
+    """Cases open at once in the namespace; beyond, intake waits and `events` fills (soft)."""
     case_bytes_max: int = Field(default=524_288, ge=1)
     output_bytes_max: int = Field(default=262_144, ge=1)
     """Largest output of one step; a larger one fails the step."""
