@@ -21,7 +21,6 @@ from caseworks.scan import dead_letter_topics, partition_counts, partitions_of, 
 from events.broker import Broker, LogReader, Message, TopicPartition
 from events.errors import SetupError
 from events.settings import Settings
-from schemas.dead_letter import PREFIX
 
 Skip = Container[str]
 """Places that are left out: letters that were handled already."""
@@ -34,24 +33,18 @@ def sources_of(broker: Broker, settings: Settings, sieve: Sieve) -> list[TopicPa
     return partitions_of(counts, filter(sieve.takes_topic, topics))
 
 
-def meant(broker: Broker, settings: Settings, sieve: Sieve, skip: Skip = ()) -> Iterator[Message]:
-    """Every record of the dead-letter topics that is meant, partition by partition."""
-    sources = sources_of(broker, settings, sieve)
-    with closing(broker.reader()) as reader:
-        for source in sources:
-            for message in records(reader, source):
-                if sieve.takes(message) and place_of(message) not in skip:
-                    yield message
-
-
 def newest(
-    broker: Broker, settings: Settings, sieve: Sieve, limit: int, skip: Skip = ()
+    broker: Broker, settings: Settings, sieve: Sieve, limit: int, skip: Skip = (), *, whole: bool
 ) -> tuple[list[Dead], int]:
-    """The newest so many letters that are meant, the newest last; and how many are meant."""
+    """The newest so many letters that are meant, the newest last; and how many are meant.
+
+    Only *whole* ones hold their value: a list needs none, and it may be large.
+    """
     count, kept = 0, list[tuple[int, int, int, Message]]()
-    for message in meant(broker, settings, sieve, skip):
+    for message in within(broker, sieve, skip, bounds_of(broker, settings, sieve)):
         count += 1
-        entry = (message.timestamp_ms, message.offset, count, message)
+        held = message if whole else message._replace(value=None)
+        entry = (message.timestamp_ms, message.offset, count, held)
         if len(kept) < limit:
             heapq.heappush(kept, entry)
         elif entry > kept[0]:
@@ -59,46 +52,50 @@ def newest(
     return [dead_of(entry[-1]) for entry in sorted(kept)], count
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """A stretch of the dead-letter topics: from where, and up to where, by partition."""
+
+    starts: dict[TopicPartition, int]
+    ends: dict[TopicPartition, int]
+
+
+def bounds_of(broker: Broker, settings: Settings, sieve: Sieve) -> Bounds:
+    """Everything that lies in the topics of a selection now."""
+    sources = sources_of(broker, settings, sieve)
+    with closing(broker.reader()) as reader:
+        ends = {each: reader.end(each, committed=True) for each in sources}
+    return Bounds(dict.fromkeys(sources, 0), ends)
+
+
+def within(broker: Broker, sieve: Sieve, skip: Skip, bounds: Bounds) -> Iterator[Message]:
+    """Every record of a stretch that is meant, partition by partition."""
+    with closing(broker.reader()) as reader:
+        for source, end in bounds.ends.items():
+            for message in upto(reader, source, bounds.starts[source], end):
+                if sieve.takes(message) and place_of(message) not in skip:
+                    yield message
+
+
 @dataclass(slots=True)
 class Survey:
     """What a selection holds before anything is done about it."""
 
+    bounds: Bounds
+    """Where it ends: what dies later is none of its business."""
     count: int = 0
-    tasks: int = 0
     case_ids: set[str] = field(default_factory=set)
     """The cases of its tasks."""
-    ends: dict[TopicPartition, int] = field(default_factory=dict)
-    """Where it ends: what dies later is none of its business."""
 
 
-def survey(
-    broker: Broker,
-    settings: Settings,
-    sieve: Sieve,
-    skip: Skip = (),
-    bounds: tuple[dict[TopicPartition, int], dict[TopicPartition, int]] | None = None,
-) -> Survey:
-    """Look through a selection; *bounds*: from where to where, when that is known already."""
-    found = Survey()
-    with closing(broker.reader()) as reader:
-        if bounds is None:
-            sources = sources_of(broker, settings, sieve)
-            starts = dict.fromkeys(sources, 0)
-            found.ends = {each: reader.end(each, committed=True) for each in sources}
-        else:
-            starts, found.ends = bounds
-        for source, end in found.ends.items():
-            for message in upto(reader, source, starts[source], end):
-                if sieve.takes(message) and place_of(message) not in skip:
-                    found.count += 1
-                    _note_task(found, message, settings)
+def survey(broker: Broker, settings: Settings, sieve: Sieve, skip: Skip, bounds: Bounds) -> Survey:
+    """Look through a selection."""
+    found = Survey(bounds)
+    for message in within(broker, sieve, skip, bounds):
+        found.count += 1
+        if kind_of(message.topic, settings.topics) == "task":
+            found.case_ids.add(case_id_of(message, "task"))
     return found
-
-
-def _note_task(found: Survey, message: Message, settings: Settings) -> None:
-    if kind_of(message.topic, settings.topics) == "task":
-        found.tasks += 1
-        found.case_ids.add(case_id_of(message, "task"))
 
 
 def upto(reader: LogReader, source: TopicPartition, start: int, end: int) -> Iterator[Message]:
@@ -134,8 +131,3 @@ def _at(reader: LogReader, source: TopicPartition, offset: int) -> Message | Non
 def case_of(dead: Dead, settings: Settings) -> str:
     """The case that a letter is about; empty: it does not say."""
     return case_id_of(dead.message, kind_of(dead.message.topic, settings.topics))
-
-
-def stacktrace_of(dead: Dead) -> str:
-    """The whole stack trace that its header holds."""
-    return dead.message.header(f"{PREFIX}stacktrace") or ""

@@ -27,6 +27,7 @@ class Transactions:
         """May block until the last transaction of the name has ended. Raises `SetupError`."""
         self._name = name
         self._producer: TransactionalProducer = broker.transactional(name)
+        self._is_open = False
         self._again(self._producer.init)
 
     def write(
@@ -44,15 +45,18 @@ class Transactions:
                 self._write(records, positions, membership)
             except AbortableError as error:
                 self._again(self._producer.abort)
+                self._is_open = False
                 if not left:
                     raise self._failed(error) from None
             else:
                 return
 
     def close(self) -> None:
-        """Free the client; what is not committed will be given up by the broker."""
+        """Abort what is open, since it would hold up the readers of its topics; free the client."""
         with suppress(BrokerError):
-            self._producer.close()
+            if self._is_open:
+                self._producer.abort()
+        self._producer.close()
 
     def _write(
         self,
@@ -61,11 +65,13 @@ class Transactions:
         membership: Callable[[], Any] | None,
     ) -> None:
         self._again(self._producer.begin)
+        self._is_open = True
         self._again(lambda: self._producer.produce(records))
         if positions and membership is not None:
             given = membership()
             self._again(lambda: self._producer.send_offsets(positions, given))
         self._again(self._producer.commit)
+        self._is_open = False
 
     def _again(self, call: Callable[[], object]) -> None:
         for left in reversed(range(TRIES_MAX)):

@@ -126,6 +126,21 @@ def test_nothing_of_a_letter_drives_the_terminal() -> None:
         assert all(c == "\n" or c.isprintable() for c in ran.out)
 
 
+def test_a_large_letter_is_cut_for_people_and_whole_for_scripts() -> None:
+    command, large = prepared(), json.dumps({"text": "x" * 900_000}).encode()
+    headers = tuple((f"x-{number}", b"v") for number in range(40))
+    message = Message(TOPICS.events, 0, 0, 0, b"k", large, headers)
+    letter = letter_for(message, "schema")
+    command.produce(dead_letter_record(message, EVENTS_DLQ, letter))
+    where = place(command, EVENTS_DLQ)
+    out = command("dlq", "show", where).out
+    assert len(out) < 30_000
+    assert f"{len(large)} bytes altogether" in out
+    assert "x-39" in out
+    [told] = command("dlq", "show", where, "--json").lines
+    assert told["value"] == large.decode()
+
+
 @pytest.mark.parametrize(
     ("state", "told"),
     [("gone", "is forgotten"), ("never", "is unknown"), ("closed", "is not kept for it any more")],
@@ -405,7 +420,7 @@ def test_a_letter_is_compared_with_an_edited_file(tmp_path: Path) -> None:
         (("cw.events.dlq:0:0", "--edit", "--patch", "{}"), "--patch stands alone"),
         (("cw.events.dlq:0:0", "--patch", "null"), "--patch stands alone"),
         (("cw.events.dlq:0:0", "--patch", "{"), "the patch is not JSON"),
-        (("cw.events.dlq:0:0", "--rate", "0"), "a rate of 0 would never end"),
+        (("cw.events.dlq:0:0", "--rate", "0"), "a rate of 0 would not end"),
         (("--resume", "x", "--all"), "say nothing more"),
         (("--resume", "x"), "no replay named x was begun here"),
         (("--all", "--why", "x", "--name", "a b"), "a name is of letters"),

@@ -11,8 +11,8 @@ import pytest
 from caseworks.dead_mail.changes import edited, input_of, patched
 from caseworks.dead_mail.editing import LINES_MAX, canonical, diff, merge_patch, readable
 from caseworks.dead_mail.letters import Dead, dead_of, read_place
+from caseworks.dead_mail.pacing import BATCH_MAX, Pacer, read_rate
 from caseworks.dead_mail.remedy import Orders, World, drop_of, replay_of, saved_by
-from caseworks.dead_mail.runs import BATCH_MAX, Pacer, read_rate
 from caseworks.dead_mail.selection import Sieve, read_time
 from caseworks.dead_mail.standing import Standing, standing_of
 from events.broker import Message, Record
@@ -330,7 +330,7 @@ def test_what_is_no_place_is_refused(text: str) -> None:
         read_place(text)
 
 
-@pytest.mark.parametrize("text", ["0", "0/s", "-1", "nan", "inf", "fast", "10/x", "1e-400"])
+@pytest.mark.parametrize("text", ["0", "0/s", "-1", "nan", "inf", "fast", "10/x", "1e-400", "35/h"])
 def test_a_rate_that_never_ends_is_refused(text: str) -> None:
     with pytest.raises(PayloadError):
         read_rate(text)

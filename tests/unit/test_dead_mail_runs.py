@@ -21,6 +21,7 @@ from caseworks.cli.base import Deps
 from caseworks.client import Publisher, delivered
 from caseworks.compose import build
 from caseworks.dead_mail.audit import Audit
+from caseworks.dead_mail.runs import batches
 from caseworks.dead_mail.transactions import Transactions
 from caseworks.scan import partition_counts, partitions_of, records
 from events.broker import Broker, Message, Record, TopicPartition, TransactionalProducer
@@ -172,7 +173,7 @@ def test_what_cannot_be_written_is_not_half_written() -> None:
 class Shaky:
     """A broker whose transactions are refused so often, and then accepted."""
 
-    refusals: list[Exception]
+    refusals: list[BaseException]
     calls: list[str] = field(default_factory=list)
 
     def transactional(self, transactional_id: str) -> Shaky:
@@ -192,6 +193,28 @@ def test_an_aborted_transaction_is_written_anew() -> None:
     Transactions(shaky, "t").write([])
     once = ["begin", "produce", "commit"]
     assert shaky.calls == ["init", *once, "commit", "abort", *once]
+
+
+def test_an_interrupted_transaction_holds_up_nobody() -> None:
+    shaky: Any = Shaky([KeyboardInterrupt()])
+    transactions = Transactions(shaky, "t")
+    with pytest.raises(KeyboardInterrupt):
+        transactions.write([])
+    transactions.close()
+    assert shaky.calls[-2:] == ["abort", "close"]
+    quiet: Any = Shaky([])
+    Transactions(quiet, "t").close()
+    assert quiet.calls == ["init", "close"]
+
+
+def test_large_letters_make_small_batches() -> None:
+    command, large = prepared(), b'"' + b"x" * 900_000 + b'"'
+    dlq = TOPICS.dlq(TOPICS.events)
+    command.produce(*[Record(dlq, b"k", large, partition=0)] * 25)
+    at = TopicPartition(dlq, 0)
+    made = list(batches(command.broker.reader(), {at: 0}, {at: 25}, bool, most=100))
+    assert [len(batch.letters) for batch in made] == [10, 10, 5]
+    assert [batch.positions[at] for batch in made] == [10, 20, 25]
 
 
 @pytest.mark.parametrize("error", [RetriableError("slow"), AbortableError("no")])

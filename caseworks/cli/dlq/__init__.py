@@ -5,7 +5,9 @@ from __future__ import annotations
 import typer
 
 from caseworks.cli.dlq.acting import drop, replay
-from caseworks.cli.dlq.looking import diff, list_, log, show
+from caseworks.cli.dlq.comparing import diff
+from caseworks.cli.dlq.listing import list_, log
+from caseworks.cli.dlq.showing import show
 
 dlq = typer.Typer(help="Dead letters: list, show, diff, replay, drop, log.", no_args_is_help=True)
 dlq.command(name="list")(list_)

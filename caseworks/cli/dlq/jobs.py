@@ -18,17 +18,11 @@ from caseworks.cli.output import note, plain, say, write_json
 from caseworks.dead_mail import changes
 from caseworks.dead_mail.audit import Audit
 from caseworks.dead_mail.letters import Dead, dead_of
-from caseworks.dead_mail.reading import Survey, find, meant, survey
+from caseworks.dead_mail.pacing import Pacer, read_rate
+from caseworks.dead_mail.reading import Bounds, Survey, bounds_of, find, survey, within
 from caseworks.dead_mail.remedy import Orders, Remedy, World, drop_of, replay_of, saved_by
-from caseworks.dead_mail.runs import (
-    Job,
-    Pacer,
-    carry_out,
-    carry_out_named,
-    ends_of,
-    place_key,
-    read_rate,
-)
+from caseworks.dead_mail.runs import Job, carry_out, carry_out_named
+from caseworks.dead_mail.seat import ends_of, place_key
 from caseworks.dead_mail.selection import Sieve
 from caseworks.dead_mail.standing import standings
 from caseworks.scan import partition_counts
@@ -80,7 +74,7 @@ class Desk:
         sieve = Sieve(run.chosen, self.settings.topics)
         world = self._world(found.case_ids)
         if self.asked.dry_run:
-            return self._foretold(run, sieve, world)
+            return self._foretold(found, sieve, world)
         self._confirm(min(found.count, self.asked.limit or found.count))
         return self._run(run, sieve, world)
 
@@ -134,7 +128,8 @@ class Desk:
             raise PayloadError("run", told)
         chosen = asked.filters.chosen(self.now)
         sieve = Sieve(chosen, self.settings.topics)
-        found = survey(self.broker, self.settings, sieve, self._skip())
+        bounds = bounds_of(self.broker, self.settings, sieve)
+        found = survey(self.broker, self.settings, sieve, self._skip(), bounds)
         if sieve.unfit:
             note(f"{sieve.unfit} letters are left out: --where cannot work with their values")
         run = LetterRun(
@@ -146,7 +141,7 @@ class Desk:
             chosen=chosen,
             patch=asked.patch,
             replays_max=asked.replays_max,
-            ends={place_key(source): end for source, end in found.ends.items()},
+            ends={place_key(source): end for source, end in bounds.ends.items()},
         )
         return run, found
 
@@ -166,14 +161,15 @@ class Desk:
             lag.source: lag.committed or 0 for lag in lags if lag.source in ends
         }
         sieve = Sieve(run.chosen, self.settings.topics)
-        return run, survey(self.broker, self.settings, sieve, self._skip(), (starts, ends))
+        bounds = Bounds(starts, ends)
+        return run, survey(self.broker, self.settings, sieve, self._skip(), bounds)
 
     def _skip(self) -> Any:
         return () if self.force else self.audit
 
-    def _foretold(self, run: LetterRun, sieve: Sieve, world: World) -> int:
-        orders, left = self._orders(run.name), self.asked.limit
-        for message in meant(self.broker, self.settings, sieve, self._skip()):
+    def _foretold(self, found: Survey, sieve: Sieve, world: World) -> int:
+        orders, left = self._orders(""), self.asked.limit
+        for message in within(self.broker, sieve, self._skip(), found.bounds):
             if left is not None and self.tally.done + self.tally.refused.total() >= left:
                 break
             dead = dead_of(message)

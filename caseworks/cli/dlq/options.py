@@ -110,3 +110,10 @@ class Filters:
 def name_of(by: str) -> str:
     """Who does it."""
     return by or getpass.getuser()
+
+
+def when(epoch_s: float) -> str:
+    """A time for people, in UTC."""
+    from schemas.base import instant
+
+    return f"{instant(epoch_s):%Y-%m-%d %H:%M:%S}Z"
