@@ -318,8 +318,8 @@ class TransactionalLoop:
             return
         back = {source: self.ready[source] for source in turn.positions if source in self.ready}
         yield from self._repeat(Open(back))
-        yield from self._hold(back)
         self.aborts += 1
+        yield from self._hold(back)
         if self.aborts < self.limits.aborts_max:
             return
         if len(messages) > 1:
