@@ -259,7 +259,9 @@ class Draft(CaseView):
             if name in again or state.status == "failed":
                 self.renew(name, anew=name in again)
             elif state.status == "abandoned":
-                self.move(name, "reopen", burnt=0, ended=None, error=None)
+                # A question that was withdrawn and comes again is another question.
+                replay = state.replay + (state.question is not None)
+                self.move(name, "reopen", replay=replay, burnt=0, ended=None, error=None)
         self.undos, self.ending = {}, None
         self.effects += [Tune(kind, on=True) for kind in self.plan.waits]
 

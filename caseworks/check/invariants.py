@@ -15,6 +15,7 @@ from caseworks.check import letters, steps, workflows
 from caseworks.check.evidence import Evidence, Read, State
 from coordinator.partition import PartitionState
 from events.broker import TopicPartition
+from events.errors import StateLostError
 from events.memory.journal import Wrote
 from events.partitioner import partition_of
 from schemas.case import CLOSED, Case, ClosedCase
@@ -231,7 +232,10 @@ def changelog_is_the_state(evidence: Evidence) -> Complaints:
 
 
 def _picture(state: State, case_id: str) -> str:
-    case = state.load(case_id)
+    try:
+        case = state.load(case_id)
+    except StateLostError as error:
+        return f"lost: {error}"
     closed = case_id in state.closed
     if case is None:
         return "closed" if closed else "unknown"
