@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
@@ -13,14 +11,14 @@ import typer
 
 from caseworks.cli.dlq.asked import Asked
 from caseworks.cli.dlq.editor import in_editor
-from caseworks.cli.dlq.telling import money
-from caseworks.cli.output import note, plain, say, write_json
+from caseworks.cli.dlq.tally import Tally
+from caseworks.cli.output import note
 from caseworks.dead_mail import changes
 from caseworks.dead_mail.audit import Audit
 from caseworks.dead_mail.letters import Dead, dead_of
 from caseworks.dead_mail.pacing import Pacer, read_rate
 from caseworks.dead_mail.reading import Bounds, Survey, bounds_of, find, survey, within
-from caseworks.dead_mail.remedy import Orders, Remedy, World, drop_of, replay_of, saved_by
+from caseworks.dead_mail.remedy import Orders, Remedy, World, drop_of, replay_of
 from caseworks.dead_mail.runs import Job, carry_out, carry_out_named
 from caseworks.dead_mail.seat import ends_of, place_key
 from caseworks.dead_mail.selection import Sieve
@@ -31,18 +29,6 @@ from events.errors import PayloadError, SetupError
 from events.settings import Settings
 from schemas.base import instant
 from schemas.letter_audit import LetterRun
-from schemas.usage import Usage
-
-REFUSED_TOLD_MAX = 20
-
-
-@dataclass
-class Tally:
-    """What was done so far, and what it saved."""
-
-    done: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
-    reused: dict[str, dict[str, Usage]] = field(default_factory=dict)
 
 
 class Desk:
@@ -58,7 +44,7 @@ class Desk:
             told = f"there is no topic {settings.topics.letter_audit} for the audit"
             raise SetupError(told, hint="caseworks topics create")
         self.audit = Audit(broker, settings)
-        self.tally = Tally()
+        self.tally = Tally(asked)
         self.pacer = Pacer(read_rate(asked.rate))
         self.why, self.replays_max, self.patch = asked.why, asked.replays_max, asked.patch
         self.force = asked.force
@@ -93,12 +79,14 @@ class Desk:
 
         if self.asked.dry_run:
             for dead in letters:
-                self._tell(dead, treat(dead))
+                self.tally.tell(dead, treat(dead))
         else:
             if len(letters) > 1:
                 self._confirm(len(letters))
-            carry_out_named(self.broker, self.settings, letters, Job(treat, self._tell, self.pacer))
-        self._sum_up()
+            carry_out_named(
+                self.broker, self.settings, letters, Job(treat, self.tally.tell, self.pacer)
+            )
+        self.tally.sum_up()
         return 0
 
     def _refuse_handled(self, dead: Dead) -> None:
@@ -170,14 +158,14 @@ class Desk:
     def _foretold(self, found: Survey, sieve: Sieve, world: World) -> int:
         orders, left = self._orders(""), self.asked.limit
         for message in within(self.broker, sieve, self._skip(), found.bounds):
-            if left is not None and self.tally.done + self.tally.refused.total() >= left:
+            if left is not None and self.tally.seen >= left:
                 break
             dead = dead_of(message)
             try:
-                self._tell(dead, self._treat(dead, world, orders))
+                self.tally.tell(dead, self._treat(dead, world, orders))
             except PayloadError as error:
-                self._tell(dead, error)
-        self._sum_up()
+                self.tally.tell(dead, error)
+        self.tally.sum_up()
         return 0
 
     def _run(self, run: LetterRun, sieve: Sieve, world: World) -> int:
@@ -188,9 +176,9 @@ class Desk:
 
         if run.action == "replay":
             note(f"if it is interrupted: caseworks dlq replay --resume {run.name}")
-        job = Job(treat, self._tell, self.pacer, self.asked.limit)
+        job = Job(treat, self.tally.tell, self.pacer, self.asked.limit)
         ended = carry_out(self.broker, self.settings, run, sieve, self._skip(), job)
-        self._sum_up()
+        self.tally.sum_up()
         if not ended and run.action == "replay":
             note(f"the rest: caseworks dlq replay --resume {run.name}")
         return 0
@@ -220,39 +208,3 @@ class Desk:
         if not sys.stdin.isatty():
             raise typer.BadParameter(f"{count} dead letters: say --yes, or --dry-run first")
         typer.confirm(f"{asked.action} {count} dead letters?", abort=True, err=True)
-
-    def _tell(self, dead: Dead, done: Remedy | PayloadError) -> None:
-        asked, tally = self.asked, self.tally
-        if isinstance(done, PayloadError):
-            tally.refused[done.reason] += 1
-            why = done.args[0]
-            if asked.as_json:
-                write_json({"dead_letter": dead.place, "refused": done.reason, "why": why})
-            elif tally.refused.total() <= REFUSED_TOLD_MAX:
-                note(f"refused: {plain(why)}")
-            return
-        tally.done += 1
-        if done.case_id:
-            tally.reused[done.case_id] = tally.reused.get(done.case_id, {}) | dict(done.reused)
-        if asked.as_json:
-            entry = done.entry.model_dump(mode="json")
-            told = {"dead_letter": dead.place, "to": done.entry.to, "does": done.told, **entry}
-            write_json({**told, "dry_run": asked.dry_run})
-        else:
-            say(f"{dead.place} -> {done.entry.to or 'the audit'}: {plain(done.told)}")
-            if asked.dry_run and done.entry.changed:
-                for line in done.entry.changed.splitlines():
-                    say(f"  {plain(line)}")
-
-    def _sum_up(self) -> None:
-        asked, tally = self.asked, self.tally
-        saved = saved_by(tally.reused)
-        if asked.as_json:
-            return
-        verb = "replayed" if asked.action == "replay" else "dropped"
-        would = "would be " if asked.dry_run else ""
-        refused = ", ".join(f"{count} {why}" for why, count in tally.refused.most_common())
-        say(f"{tally.done} {would}{verb}" + (f"; refused: {refused}" if refused else ""))
-        steps = sum(map(len, tally.reused.values()))
-        if steps:
-            say(f"saved {money(saved)}: the results of {steps} finished steps are reused")
