@@ -77,7 +77,7 @@ class Load:
         self.goal = 0
         """How many cases to publish; may be raised while it runs."""
         self.endless = False
-        """Go on beyond it: a fault is being done, and must meet work."""
+        """Go on beyond it: faults must meet work."""
         self._workload = workload
         self._places = places
         self._pace = pace

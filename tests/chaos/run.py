@@ -24,6 +24,8 @@ WARM_UP_CASES_MAX = 1000
 WARM_UP_TIMEOUT_S = 60.0
 DRAIN_S = 60.0
 """How long after the last fault answers may take: session timeouts and transaction time-outs."""
+AFTER_S = 2.0
+"""The load goes on for so long after the last fault is over."""
 SETTLE_S = 3.0
 """What is doubled may come late: nobody ends before."""
 
@@ -115,13 +117,15 @@ def _play(running: World, scenario: Scenario, report: Report, told: Told) -> Acc
     try:
         _warm_up(running, scenario)
         load.goal = _warm_up_cases(scenario) + scenario.cases
+        load.endless = True
         for number in range(scenario.times):
             _wait_turn(running, scenario, number)
             fault = scenario.faults[number % len(scenario.faults)]
             told(f"{scenario.name} {number + 1}/{scenario.times}: {fault.label}")
-            load.endless = True
             fault.do(running)
-            load.endless = False
+        running.crew.wait_ready(READY_TIMEOUT_S)
+        running.wait(AFTER_S)
+        load.endless = False
         running.wait_until(lambda: load.all_published, DRAIN_S + scenario.cases / scenario.rate)
         if running.wait_answered(DRAIN_S) is None:
             told(f"{scenario.name}: {load.seen.in_flight} cases unanswered")
