@@ -57,7 +57,7 @@ def main() -> None:
         kafka = stack.enter_context(LocalKafka.start(folder / "kafka"))
         tag = str(int(time.time()))
         bare_pids = stack.enter_context(_bare(kafka.bootstrap, tag, folder))
-        our_pids = stack.enter_context(_ours(kafka.bootstrap, folder, options.workers))
+        our_pids = stack.enter_context(_ours(kafka.bootstrap, folder, options))
         pids = {"bare": bare_pids, "caseworks": our_pids}
         clients = {
             "bare": Client(kafka.bootstrap, _bare_target(tag), 1),
@@ -129,7 +129,7 @@ def _bare(bootstrap: str, tag: str, folder: Path) -> Iterator[dict[str, int]]:
 
 
 @contextmanager
-def _ours(bootstrap: str, folder: Path, workers: int) -> Iterator[dict[str, int]]:
+def _ours(bootstrap: str, folder: Path, options: argparse.Namespace) -> Iterator[dict[str, int]]:
     env = {
         "CASEWORKS_BOOTSTRAP_SERVERS": bootstrap,
         "CASEWORKS_NAMESPACE": NAMESPACE,
@@ -145,9 +145,12 @@ def _ours(bootstrap: str, folder: Path, workers: int) -> Iterator[dict[str, int]
     made = [sys.executable, "-m", "caseworks", "topics", "create", *app]
     subprocess.run(made, env=os.environ | env, cwd=ROOT, check=True, capture_output=True)
     agents = ["triage", "billing", "kb", "reply"]
-    commands = {"coordinator": ["-m", "caseworks", "coordinator", *app]}
-    for number in range(workers):
-        mine = agents[number::workers]
+    commands = {
+        f"coordinator{n}": ["-m", "caseworks", "coordinator", "--instance", str(n), *app]
+        for n in range(options.coordinators)
+    }
+    for number in range(options.workers):
+        mine = agents[number :: options.workers]
         names = [word for agent in mine for word in ("--agent", agent)]
         commands[f"worker{number}"] = ["-m", "caseworks", "worker", *names, *app]
     with _processes(commands, env, folder) as pids:
@@ -212,6 +215,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--window", type=int, default=2000)
     parser.add_argument("--sequential", type=int, default=200)
+    parser.add_argument(
+        "--coordinators", type=int, default=1, help="processes that share the inbox"
+    )
     parser.add_argument("--workers", type=int, default=1, help="processes that share the agents")
     parser.add_argument("--json", type=Path, default=None)
     return parser.parse_args()
