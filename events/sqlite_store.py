@@ -102,8 +102,10 @@ class SqliteStore:
         dirty = self._dirty.get(key)
         if dirty is not None:
             return dirty[0]
-        with self._trusted():
+        try:
             row = self._db.execute(_GET, (key,)).fetchone()
+        except sqlite3.Error as error:
+            raise self._lost(error) from error
         return None if row is None else self._checked(key, *row)
 
     def put(self, key: str, value: bytes | None, due: float | None = None) -> None:
