@@ -182,7 +182,8 @@ class Orchestrator:
             else:
                 state.close(case_id, case.closed or turn.now)
         for partition, case_id, due in turn.idle:
-            self.states[partition].arm(case_id, due)
+            if (partition, case_id) not in turn.cases:  # a command may have closed it meanwhile
+                self.states[partition].arm(case_id, due)
         for partition, entries in turn.expired.items():
             self.states[partition].forget_closed(entries)
         offsets = {source.partition: end for source, end in ends.items()}

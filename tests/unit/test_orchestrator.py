@@ -317,3 +317,16 @@ def test_urgent_events_take_the_urgent_lane(priority: str) -> None:
     desk.tell(opened(desk.plan, event(priority=priority)))
 
     assert len(desk.to("cw.tasks.triage.urgent")) == (priority == "urgent")
+
+
+def test_a_case_that_closes_after_its_timer_found_nothing_is_not_armed_again() -> None:
+    desk = Desk()
+    command = opened(desk.plan)
+    desk.tell(command)
+    state = desk.it.states[partition_of(command.case_id.encode(), PARTITIONS)]
+    state.arm(command.case_id, desk.now - 1)
+
+    desk.tell(Cancel(case_id=command.case_id))
+
+    assert desk.case(command.case_id) is None
+    assert command.case_id not in state.timers
