@@ -9,7 +9,8 @@ from coordinator.effects import Bury
 from coordinator.records import Writer
 from coordinator.versions import note_key, note_of
 from coordinator.workflow import Plan
-from events.broker import Record
+from events.broker import Message, Record
+from events.dead_letters import dead_letter_record, letter_for
 from events.partitioner import partition_of
 from events.topics import Topics, catalogue
 from schemas.case import Case
@@ -19,6 +20,10 @@ from tests.unit.command_line import COUNTS, NOW, TOPICS, CommandLine, state_reco
 from tests.unit.machine import AGENTS, Machine, diamond, event
 
 REPLY_DLQ = TOPICS.dlq(TOPICS.tasks("reply"))
+EVENTS_DLQ = TOPICS.dlq(TOPICS.events)
+TASKS_DLQ = TOPICS.dlq(TOPICS.tasks("triage"))
+BAD = b'{"ticket_id": \xff'
+CASE_ID = event().case_id
 COST = Usage(tokens_in=100, tokens_out=20, usd=Decimal("0.01"), calls=1)
 
 
@@ -72,3 +77,15 @@ def place_of_case(command: CommandLine, case_id: str) -> str:
     """Where the newest letter of a case lies."""
     found = [m for m in command.records(REPLY_DLQ) if m.header("cw_dlq_case_id") == case_id]
     return f"{found[-1].topic}:{found[-1].partition}:{found[-1].offset}"
+
+
+def dead(topic: str, reason: str, *, at_ms: int = 1000, **fields: object) -> Record:
+    """A letter as intake or a worker writes it."""
+    message = Message(topic, 1, 7, at_ms, b"key", BAD, (("ce_id", b"e1"), ("ce_source", b"/test")))
+    return dead_letter_record(message, TOPICS.dlq(topic), letter_for(message, reason, **fields))
+
+
+def place(command: CommandLine, topic: str) -> str:
+    """Where the one letter of a topic lies."""
+    [message] = command.records(topic)
+    return f"{topic}:{message.partition}:{message.offset}"
