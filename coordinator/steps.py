@@ -209,7 +209,8 @@ def _bury(draft: Draft, key: str, error: Failure, outcome: Outcome | None) -> No
     if error.kind != UNDECODABLE:  # that letter the worker has written already
         draft.effects.append(Bury(work, error, outcome))
     task_id = task_id_of(draft.case.case_id, key, state.replay, state.iteration)
-    draft.dead_letters = (*draft.dead_letters, task_id)
+    if task_id not in draft.dead_letters:
+        draft.dead_letters = (*draft.dead_letters, task_id)
     if key != name:
         draft.move(key, "fail", error=error, due=None, deadline=None, ended=draft.now)
         mapping.lose(draft, key)

@@ -37,7 +37,7 @@ OUTPUTS: tuple[Any, ...] = (
     [1, 2],
 )
 LISTS: tuple[list[int], ...] = ([1, 2], [], [1], [1, 2, 3], [1, 2, 3, 4, 5, 6])
-JUMPS_S = (0.0, 1.0, 30.0, 61.0, 1.0, 30.0, 61.0, 400.0, -3_600.0, 3_600.0)
+JUMPS_S = (0.0, 1.0, 30.0, 61.0, 1.0, 30.0, 61.0, 1.0, 30.0, 400.0, -3_600.0, 3_600.0)
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,8 @@ class World(Machine):
     # --- one thing that may happen
 
     def happen(self, dice: Dice) -> None:
-        """Something happens, and is told once or several times."""
+        """Something happens a moment later, and is told once or several times."""
+        self.now += dice.of((0.0, 1.0, 0.25))
         command = dice.of(HAPPENINGS)(self, dice)
         for _ in range(dice.of((1, 1, 1, 2, 3))):
             self.do(command)
@@ -277,7 +278,7 @@ def _works_on(world: World, task: Posted) -> bool:
         state = case.undos.get(task.key.removesuffix(UNDO))
     else:
         state = case.steps.get(task.key) or world.parts.get(task.key)
-    if ":" in task.key and case.steps[step_of(task.key)].status != "mapping":
+    if ":" in task.key and task.key not in items_at_work(world.history[-1], step_of(task.key)):
         return False
     if state is None or state.status != "sent" or state.attempt != task.attempt:
         return False
@@ -322,11 +323,11 @@ def lives(world: World) -> Iterator[list[Seen]]:
     yield life
 
 
-def items_at_work(seen: Seen, name: str) -> int:
-    """How many items of a map somebody works on."""
+def items_at_work(seen: Seen, name: str) -> list[str]:
+    """The items of a map that somebody works on."""
     state = seen.after.steps[name]
     if state.items is None or state.status not in ("mapping", "parked"):
-        return 0
+        return []
     again = state.items.again
     keys = (f"{name}:{index}" for index in range(state.items.next) if index not in again)
-    return sum(seen.parts[key].status in WORKS for key in keys)
+    return [key for key in keys if seen.parts[key].status in WORKS]

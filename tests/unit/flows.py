@@ -27,8 +27,9 @@ T = TypeVar("T")
 AGENTS = {name: AgentSpec(name=name) for name in ("ann", "bob", "sub", "boss", "undoer")}
 CASE_DEADLINE_S = 3_600.0
 WHEN = ("data.yes", "{s}.ok", "data.no", "{s}.ok", "length({s}) > `0`")
-OVER = ("data.list", "{s}.list || data.list", "data.list", "{s}.list", "{s}")
-INPUTS = ("{s}.ok", "contains({s} || '', 'x')", "length({s})")
+LIST = "{s}.list || data.list"
+OVER = ("data.list", LIST, "data.list", LIST, "data.list", LIST, "{s}.list", "{s}")
+INPUTS = ("{s}.ok", "{s}", "length({s})", "contains({s} || '', 'x')")
 UNTIL = ("output.ok", "iteration >= `2`", "data.no", "length(output.list) > `1`")
 
 
@@ -81,7 +82,7 @@ def _step(name: str, dice: Dice, before: dict[str, frozenset[str]]) -> StepSpec:
         given["join"] = "any"
     if dice.rare(5):
         given["when"] = dice.of(WHEN).format(s=source)
-    given["on_dead_letter"] = dice.of(("escalate", "park", "fail", "park"))
+    given["on_dead_letter"] = dice.of(("escalate", "park", "fail", "park", "fail"))
     match dice.of(("agent",) * 5 + ("map", "map", "loop", "wait", "approval")):
         case "wait":
             given["wait"] = _wait(dice)
@@ -102,14 +103,14 @@ def _agents(dice: Dice, source: str) -> dict[str, Any]:
         "attempts_max": 1 + dice.roll(3),
         "fallback": "sub" if dice.rare(4) else None,
         "escalate_to": "boss" if dice.rare(4) else None,
-        "undo": "undoer" if dice.rare(2) else None,
+        "undo": dice.of((None, "undoer", "undoer")),
         "deadline_s": 60.0 if dice.rare(4) else None,
         "escalate_below": 0.4 if dice.rare(4) else None,
         "review_below": 0.7 if dice.rare(4) else None,
         "review_timeout_s": 300.0,
         "on_expiry": dice.of(("approve", "escalate", "fail")),
     }
-    if dice.rare(6):
+    if dice.rare(8):
         given["inputs"] = {"x": dice.of(INPUTS).format(s=source)}
     return given
 

@@ -296,3 +296,13 @@ def test_a_letter_brings_back_what_was_at_work_again_when_its_case_ended() -> No
     dead = Replay(case_id=it.case.case_id, task_id=f"{it.case.case_id}:a:1", command_id="dlq:0:1")
 
     assert sent(it.do(dead)) == ["a:0", "a:1"]
+
+
+def test_a_task_that_died_twice_is_remembered_once() -> None:
+    it = case_of(step("a", on_dead_letter="park"), step("b", on_dead_letter="fail"))
+    it.ends("a", "failed")
+    it.ends("b", "failed")
+    replay(it, "b")
+    it.ends("a", "failed")
+
+    assert len(it.case.dead_letters) == 1

@@ -12,11 +12,13 @@ from hypothesis import given
 
 from coordinator.case import Tick, next_due
 from coordinator.effects import Publish, SendTask
-from coordinator.keys import UNDO
+from coordinator.keys import UNDO, key_of
 from coordinator.states import ENDED, PASSIVE
 from coordinator.undo import UNDOES
 from coordinator.workflow import Plan
 from schemas.case import CLOSED, Case, StepState
+from schemas.outcome import Outcome
+from schemas.task import task_id_of, task_name_of
 from tests.unit.flow_world import WORKS, Seen, items_at_work, live, lives, results
 from tests.unit.flows import plans, scripts
 
@@ -83,18 +85,28 @@ def test_i3_a_task_completes_once_and_nothing_changes_it_afterwards(
     plan: Plan, script: list[bytes]
 ) -> None:
     completed = set()
+    reopened = False
     before: dict[str, StepState] = {}
     for seen in live(plan, script).history:
         after = states(seen)
+        reopened = reopened or seen.reopens()
         for key, state in after.items():
             was = before.get(key)
             if state.status == "done" and (was is None or was.status != "done"):
-                task = (key, state.replay, state.iteration)
+                task = task_id_of(seen.after.case_id, key, state.replay, state.iteration)
                 assert task not in completed
                 completed.add(task)
-            if was is not None and was.status == "done" and not seen.reopens():
-                assert state == was
+                if isinstance(seen.command, Outcome) and _is_about(seen.command, key):
+                    assert seen.command.task_id == task
+            if was is not None and was.status == "done" and state != was:
+                assert state.replay > was.replay
+                assert seen.reopens() or (reopened and ":" in key)  # an item in its turn
         before = after
+
+
+def _is_about(outcome: Outcome, key: str) -> bool:
+    name = task_name_of(outcome.task_id, outcome.case_id)
+    return name is not None and key_of(name) == key
 
 
 @given(plans, scripts)
@@ -145,7 +157,7 @@ def test_i3_what_is_done_is_undone_once_and_before_what_it_had_read(
                 name = effect.work.key.removesuffix(UNDO)
                 if effect.work.key.endswith(UNDO) and effect.work.state.attempt == 1:
                     assert name not in begun
-                    assert seen.after.steps[name].status == "done"
+                    assert name in _to_undo(plan, seen.after)
                     begun.append(name)
                     for other in _to_undo(plan, seen.after) - set(begun):
                         assert name not in read[other]
@@ -158,9 +170,13 @@ def test_i3_what_is_done_is_undone_once_and_before_what_it_had_read(
 
 
 def _to_undo(plan: Plan, case: Case) -> set[str]:
-    """The steps that are done and have an undo."""
-    done = {name for name, state in case.steps.items() if state.status == "done"}
-    return {name for name in done & plan.steps.keys() if plan.steps[name].undo}
+    """The steps with an undo that are done, or some items of which are."""
+    undos = (name for name, step in plan.steps.items() if step.undo)
+    return {name for name in undos if _did(case.steps[name])}
+
+
+def _did(state: StepState) -> bool:
+    return state.status == "done" or (state.items is not None and state.items.done > 0)
 
 
 def _ancestors(plan: Plan) -> dict[str, frozenset[str]]:
