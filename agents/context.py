@@ -54,6 +54,8 @@ class Context:
         self._clock = clock
         self._message = message
         self._reports = 0
+        self.blamed: dict[str, BaseException] = {}
+        """By dependency: the last error of a guarded call."""
         self.run_until = run_until
 
     @property
@@ -152,7 +154,9 @@ class Context:
                 f"agent {self.agent!r} calls {dependency!r}, which it did not declare",
                 hint=f"@app.agent(calls=[{dependency!r}])",
             )
-        return self._services.dependencies.call(dependency, lambda: self.time_left_s <= 0)
+        return self._services.dependencies.call(
+            dependency, lambda: self.time_left_s <= 0, self.blamed.__setitem__
+        )
 
     @cached_property
     def model(self) -> Mind:

@@ -17,7 +17,8 @@ from agents.answers import Answers, Asker, Attempt, plain
 from agents.call import Call, Handler
 from agents.context import Context
 from agents.delivery import Parcel
-from agents.outcomes import Done, Failed, Verdict, text_of
+from agents.limits.failures import FailureWindow
+from agents.outcomes import Done, Failed, Halted, Verdict, text_of
 from agents.services import Services
 from agents.wrappers.checked_input import explained
 from events.broker import Message, Record
@@ -43,6 +44,7 @@ class Desk:
         self.handler = handler
         self._answers = Answers(agent, services)
         self._topics = Topics(services.namespace)
+        self._failures = FailureWindow()
 
     def open(self, message: Message, clock: Callable[[], float]) -> Call:
         """The task in a record, ready for the handler; `clock` gives monotonic seconds.
@@ -64,6 +66,10 @@ class Desk:
     def answer(self, message: Message, call: Call, verdict: Verdict, started: float) -> Record:
         """The outcome's record; `started` in seconds since the epoch. Counts the attempt."""
         attempt = Attempt(message, call.usage, started, self.services.now())
+        if isinstance(verdict, (Failed, Halted)):
+            self._failed(verdict.kind, verdict.message)
+        else:
+            self._failures.well()
         if type(verdict) is Done and verdict.written is not None:
             confidence = 1.0 if verdict.confidence is None else verdict.confidence
             return self._answers.done(call.task, verdict.written, confidence, attempt)
@@ -73,6 +79,7 @@ class Desk:
         """The dead letter of a task that does not decode, and the outcome if there is a case."""
         now, topic = self.services.now(), self._topics.dlq(message.topic)
         ids = self._ids_in(message)
+        self._failed(error.reason, "")
         letter = letter_for(
             message,
             error.reason,
@@ -101,6 +108,13 @@ class Desk:
             return (dead,)
         verdict = Failed(UNDECODABLE, f"{error.reason}: {error}")
         return dead, self._answers.outcome(ids, verdict, Attempt(message, NOTHING, now, now))
+
+    def _failed(self, kind: str, text: str) -> None:
+        """Count what failed for good; too much of it pauses this version of the agent."""
+        why = self._failures.failed(kind, text, self.services.now())
+        if why:
+            spec = self.agent.spec
+            self.services.dependencies.fleet.pause(spec.name, spec.version, why)
 
     def _decoded(self, message: Message) -> LeanTask:
         if message.value is None:

@@ -11,12 +11,14 @@ from agents.wrappers.checked_input import checked_input
 from agents.wrappers.checked_output import checked_output
 from agents.wrappers.metered import metered
 from agents.wrappers.retried import retried
+from agents.wrappers.spared import spared
 from agents.wrappers.translated import translated
 from agents.wrappers.within_time import within_time
 
 STACK: tuple[Wrapper, ...] = (
     metered,  # what it cost, however it ends
     translated,  # exceptions become verdicts
+    spared,  # what an open breaker ended is deferred
     checked_input,  # the task's data and results as the function's types
     checked_output,  # the function's output as JSON within bounds
     within_time,  # run time from here on

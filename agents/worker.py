@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agents.errors import WorkerStuckError
+from agents.limits.fleet import Standing
+from agents.limits.gate import Gate, always
+from agents.limits.pace import Pace
 from events.broker import Message, Taken, TopicPartition
 from events.errors import FencedError, RetriableError, UnstableError
 from events.lanes import Lanes
@@ -76,9 +79,13 @@ class WorkerConfig:
         )
 
 
-def worker_loop(config: WorkerConfig) -> Loop:
-    """The loop; its consumer subscribes to both lanes of the agent."""
-    return _Worker(config).run()
+def worker_loop(config: WorkerConfig, gate: Gate = always) -> Loop:
+    """The loop; its consumer subscribes to both lanes of the agent.
+
+    *gate* says whether tasks are taken: as they come, at the pace of before an outage, one at a
+    time, or not at all. Then its partitions are paused, and what waits does so in Kafka.
+    """
+    return _Worker(config, gate).run()
 
 
 @dataclass(slots=True)
@@ -92,8 +99,16 @@ class _Partition:
 
 
 class _Worker:
-    def __init__(self, config: WorkerConfig) -> None:
+    def __init__(self, config: WorkerConfig, gate: Gate) -> None:
         self.config = config
+        self.gate = gate
+        self.standing: Standing = "free"
+        self.pace = Pace()
+        self.singles: set[tuple[TopicPartition, int]] = set()
+        """Taken one at a time, and not settled."""
+        self.now = 0.0
+        self.accepted = 0
+        """Taken in this turn."""
         self.partitions: dict[TopicPartition, _Partition] = {}
         self.held: dict[tuple[TopicPartition, int], Message] = {}
         """Taken and not settled, waiting in lanes included."""
@@ -115,15 +130,20 @@ class _Worker:
             raise
 
     def _turn(self) -> Step:
+        self.standing = self.gate()
         room, waiting = self._room(), self.lanes.waiting > 0
-        if room > 0 or self.stalled:
+        if room > 0 or self.stalled or not self.partitions:
             # What waits in a lane starts when something is settled: then wait for that instead.
             wait_s = 0.0 if waiting or self.stalled else self.config.take_timeout_s
             yield from self._take(max(room, 1), wait_s)
-        full = self._room() == 0
+        full = self._room() <= 0
         settled = yield Collect(self.config.take_timeout_s if full or waiting else 0.0)
         yield from self._settle(settled)
         now: float = yield Now()
+        self.now = now
+        if self.standing == "free":
+            self.pace.free(self.accepted, now)
+        self.accepted = 0
         if now >= self.commit_at:
             self.commit_at = now + self.config.commit_interval_s
             yield from self._commit(self.partitions)
@@ -137,7 +157,16 @@ class _Worker:
         bytes_left = config.in_flight_bytes_max - self.held_bytes
         if bytes_left <= 0:
             return 0
-        return min(config.in_flight_max - len(self.held), max(bytes_left // self.largest, 1))
+        room = min(config.in_flight_max - len(self.held), max(bytes_left // self.largest, 1))
+        match self.standing:
+            case "free":
+                return room
+            case "slow":
+                return min(room, self.pace.allowed(self.now))
+            case "single":
+                return min(room, 1 - len(self.singles))
+            case "shut":
+                return 0
 
     def _take(self, n: int, timeout_s: float) -> Step:
         answer: Taken | Revoking = yield Take(n, timeout_s)
@@ -176,12 +205,17 @@ class _Worker:
             if not partition.ledger.observe(message.offset):
                 continue  # delivered twice in one epoch: it is in flight or finished
             size = len(message.value or b"")
+            self.accepted += 1
+            if self.standing == "single":
+                self.singles.add((source, message.offset))
             self.held[source, message.offset] = message
             self.held_bytes += size
             self.largest = max(self.largest, size)
             if not self.config.ordered or self.lanes.enter(message.key, message):
                 partition.running += 1
                 jobs.append(Job(message))
+        if self.standing == "slow":
+            self.pace.spend(self.accepted)
         if jobs:
             yield Start(jobs)
 
@@ -200,6 +234,7 @@ class _Worker:
     def _release(self, place: tuple[TopicPartition, int]) -> list[Job]:
         """A task no longer runs; returns the next of its lane."""
         message = self.held.pop(place)
+        self.singles.discard(place)
         self.held_bytes -= len(message.value or b"")
         following = self.lanes.leave(message.key) if self.config.ordered else None
         if following is None:
@@ -238,7 +273,9 @@ class _Worker:
 
     def _balance(self, now: float) -> Step:
         """Pause what may not run further ahead, resume what may; with hysteresis."""
-        if self._room() > 0:
+        if self.standing == "shut":
+            self.full_since, self.stalled = now, True
+        elif self._room() > 0:
             self.full_since, self.stalled = None, False
         elif self.full_since is None:
             self.full_since = now
@@ -288,6 +325,7 @@ class _Worker:
         """Forget what waits in lanes and was not started."""
         for message in self.lanes.drop(lambda waiting: waiting.source in going):
             del self.held[message.source, message.offset]
+            self.singles.discard((message.source, message.offset))
             self.held_bytes -= len(message.value or b"")
 
     def _drop(self, gone: Sequence[TopicPartition]) -> Step:

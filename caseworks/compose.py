@@ -7,17 +7,20 @@ with the memory broker and a clock of their own.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Event
 from time import monotonic, time
-from typing import Any
 
 from agents.agent import Agent
 from agents.executor import EventLoopThread, ThreadedExecutor
 from agents.job import Desk
 from agents.limits.dependencies import Dependencies
+from agents.limits.fleet import NO_FLEET, Fleet
+from agents.limits.fleet_loop import fleet_loop
+from agents.limits.fleet_view import FleetView
+from agents.limits.gate import gate_of
 from agents.mind.model import make_model
 from agents.services import Services, Threads, WorkLimits
 from agents.stack import handler_of
@@ -25,21 +28,24 @@ from agents.threads import DaemonThreads
 from agents.worker import WorkerConfig, worker_loop
 from caseworks.app import App
 from caseworks.changelog import changelog_of
+from caseworks.connection import connect
 from caseworks.loading import load_app
+from caseworks.notes import Notes
 from caseworks.topics import check_topics, ensure_topics
 from coordinator.admission import Admission
+from coordinator.breakers import BreakerLimits
+from coordinator.controller import Controller
 from coordinator.correlation import CorrelationLimits
 from coordinator.intake import Intake
 from coordinator.orchestrator import Orchestrator
 from coordinator.store import DictStore
 from coordinator.transactional import LoopLimits, TransactionalLoop
-from coordinator.turn import Processor, Turn
+from coordinator.turn import Processor
 from coordinator.world import OrchestratorLimits
 from events import metrics
 from events.broker import Broker, ConsumerSpec, Producer, TopicPartition
-from events.dispatch import Clock, Executor, Handles
-from events.errors import DeclarationError, SetupError
-from events.logs import get_logger
+from events.dispatch import Clock, Executor, Handles, Listener
+from events.errors import DeclarationError
 from events.loop import Loop
 from events.settings import Settings
 from events.sqlite_store import SqliteStores
@@ -53,10 +59,10 @@ JOIN_S = 10.0
 """After this a loop without partitions counts as ready: others have them all."""
 JOIN_MARGIN_S = 5.0
 STUCK_S = 60.0
+IDLE_TAKE_S = 0.1
+"""How long loops wait that have seldom something to do."""
 GC_THRESHOLD = (200_000, 20, 100)
 """Batches make many short-lived objects and no cycles: collecting less often saves a fifth."""
-
-_log = get_logger("caseworks.loop")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,8 @@ class Actor:
     """Whether it is told before partitions go."""
     restores: str = ""
     """The loop's own name when it must restore before it is ready."""
+    aside: bool = False
+    """A process is ready without it: the fleet's decisions, which one of many takes."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,8 @@ class System:
     """The transactional ones that were begun, for whoever looks into their state."""
     restoring: set[str] = field(default_factory=set)
     """Those that have restored none of their partitions yet."""
+    aside: set[str] = field(default_factory=set)
+    """The loops that readiness does not wait for."""
 
     def ensure_topics(self) -> tuple[str, ...]:
         """Make missing topics and check them all. Raises `SetupError`."""
@@ -98,7 +108,7 @@ class System:
 
     def run_coordinator(self, stop: Event) -> int:
         """Run a coordinator's loops until *stop*; returns the process's exit code."""
-        return self._run(self.coordinator(), stop)
+        return self._run((*self.coordinator(), self.controller()), stop)
 
     def run_worker(self, agents: Sequence[str], stop: Event) -> int:
         """Run these agents' loops until *stop*; returns the process's exit code.
@@ -107,9 +117,10 @@ class System:
         """
         host = EventLoopThread()
         with closing(self.broker.producer(ordered=False)) as producer:
-            services = self.services(producer, DaemonThreads())
+            view = self.fleet(agents, producer)
+            services = self.services(producer, DaemonThreads(), view)
             actors = self.workers(agents, services, lambda desk: ThreadedExecutor(desk, host))
-            code = self._run(actors, stop)
+            code = self._run((*actors, self.watch(view)), stop)
             host.close()
             producer.flush(self.settings.drain_timeout_s)
         return code
@@ -119,13 +130,16 @@ class System:
         if not self.drivers:
             return False, "starting"
         now = monotonic()
-        for why in (why for loop in self.loops for why in loop.stopped.values()):
+        needed = [loop for loop in self.loops if loop.name not in self.aside]
+        for why in (why for loop in needed for why in loop.stopped.values()):
             return False, why
         for driver in self.drivers:
             if not driver.alive:
                 return False, f"{driver.name} has ended"
             if now - driver.last_turn > STUCK_S:
                 return False, f"{driver.name} has not come round for {STUCK_S:.0f} s"
+            if driver.name in self.aside:
+                continue
             if not driver.owned and now - driver.started < JOIN_S:
                 return False, f"{driver.name} waits for its partitions"
             if self.restoring and now - driver.started < JOIN_S:
@@ -136,6 +150,7 @@ class System:
         gc.freeze()  # what is loaded by now stays: no collection needs to look at it again
         gc.set_threshold(*GC_THRESHOLD)
         self.restoring.update(actor.restores for actor in actors if actor.restores)
+        self.aside.update(actor.name for actor in actors if actor.aside)
         for actor in actors:
             self.drivers.append(
                 ThreadDriver(
@@ -189,13 +204,57 @@ class System:
             self._transactional("orchestrator", settings.topics.inbox, orchestrator),
         )
 
-    def services(self, producer: Producer, threads: Threads) -> Services:
+    def controller(self) -> Actor:
+        """The loop that decides for the fleet; of several coordinators, one owns its partition."""
+        topics = self.settings.topics
+
+        def controller() -> Processor:
+            return Controller(topics, self._name("controller"), BreakerLimits())
+
+        actor = self._transactional("controller", topics.requests, controller, IDLE_TAKE_S)
+        return replace(actor, restores="", aside=True)
+
+    def fleet(self, agents: Sequence[str], producer: Producer) -> FleetView:
+        """What the fleet decided, as the worker process of these agents sees it."""
+        settings = self.settings
+        first = next(iter(agents), "")
+        return FleetView(
+            worker=f"{settings.namespace}-fleet-{first}-{settings.instance}",
+            topics=settings.topics,
+            producer=producer,
+            clock=self.clock,
+            telemetry=self.telemetry,
+        )
+
+    def watch(self, view: FleetView) -> Actor:
+        """The loop that reads the decisions into a view; its group is this process's own."""
+        settings = self.settings
+        spec = ConsumerSpec(
+            group=view.worker,
+            topics=(settings.topics.control,),
+            instance=view.worker,
+            paused_on_assign=True,
+            session_timeout_s=settings.session_timeout_s,
+        )
+
+        def handles() -> Handles:
+            return Handles(
+                broker=self.broker,
+                clock=self.clock,
+                consumer=self.broker.consumer(spec),
+                note=self.listen,
+            )
+
+        wait_s = max(settings.take_timeout_s, IDLE_TAKE_S)
+        return Actor(view.worker, lambda: fleet_loop(view, wait_s), handles, aside=True)
+
+    def services(self, producer: Producer, threads: Threads, fleet: Fleet = NO_FLEET) -> Services:
         """What the agents of one process share."""
         settings = self.settings
         return Services(
             producer=producer,
             now=self.clock,
-            dependencies=Dependencies(clock=self.clock, telemetry=self.telemetry),
+            dependencies=Dependencies(clock=self.clock, telemetry=self.telemetry, fleet=fleet),
             threads=threads,
             worker=f"{settings.namespace}-worker-{settings.instance}",
             namespace=settings.namespace,
@@ -232,6 +291,7 @@ class System:
             session_timeout_s=settings.session_timeout_s,
         )
         config = WorkerConfig.of(agent.spec, settings)
+        gate = gate_of(agent.spec, services.dependencies)
         desk = Desk(agent, services, handler_of())
 
         def handles() -> Handles:
@@ -244,12 +304,19 @@ class System:
             )
 
         return Actor(
-            name=name, loop=lambda: worker_loop(config), handles=handles, wants_revoking=True
+            name=name, loop=lambda: worker_loop(config, gate), handles=handles, wants_revoking=True
         )
 
-    def _transactional(self, loop: str, topic: str, processor: Callable[[], Processor]) -> Actor:
+    def _transactional(
+        self,
+        loop: str,
+        topic: str,
+        processor: Callable[[], Processor],
+        take_timeout_s: float = 0.0,
+    ) -> Actor:
         settings, name = self.settings, self._name(loop)
-        limits = LoopLimits(batch_max=settings.batch_max, take_timeout_s=settings.take_timeout_s)
+        wait_s = max(settings.take_timeout_s, take_timeout_s)
+        limits = LoopLimits(batch_max=settings.batch_max, take_timeout_s=wait_s)
         spec = ConsumerSpec(
             group=settings.topics.loop_group(loop),
             topics=(topic,),
@@ -289,52 +356,10 @@ class System:
         folder = settings.data_dir / "state" / settings.namespace / settings.instance
         return SqliteStores(folder, identity)
 
-    def listen(self, name: str, fields: Mapping[str, Any]) -> None:
-        """Count and log what a loop notes."""
-        loop = str(fields.get("loop", ""))
-        if name == "committed":
-            self._committed(loop, fields["turn"])
-        elif name == "in_flight":
-            self.telemetry.set("caseworks_in_flight", fields["in_flight"], agent=fields["agent"])
-        elif name in ("aborted", "fenced", "retried"):
-            self.telemetry.count("caseworks_transactions_total", loop=loop, end=name)
-            _log.warning(name, **{key: str(value) for key, value in fields.items()})
-        elif name in ("full", "room"):
-            self._admission(name, fields)
-        elif name in ("discarded", "stopped"):
-            self._troubled(name, loop, fields)
-        elif name in ("loop_failed", "release"):
-            _log.error(name, **{key: str(value) for key, value in fields.items()})
-        else:
-            if name == "restored":
-                self.restoring.discard(loop)
-            _log.info(name, **{key: str(value) for key, value in fields.items()})
-
-    def _admission(self, name: str, fields: Mapping[str, Any]) -> None:
-        """Intake waits, or goes on."""
-        self.telemetry.set("caseworks_intake_waits", name == "full")
-        if name == "full":
-            self.telemetry.count("caseworks_intake_full_total")
-        _log.warning(f"intake_{name}", **{key: str(value) for key, value in fields.items()})
-
-    def _troubled(self, name: str, loop: str, fields: Mapping[str, Any]) -> None:
-        """A state was thrown away, or its partition stands still."""
-        if name == "stopped":
-            self.telemetry.count("caseworks_partitions_stopped_total", loop=loop)
-            _log.error("partition_stopped", **{key: str(value) for key, value in fields.items()})
-        else:
-            reason = str(fields["reason"])
-            self.telemetry.count("caseworks_states_discarded_total", reason=reason)
-            _log.warning("state_discarded", **{key: str(value) for key, value in fields.items()})
-
-    def _committed(self, loop: str, turn: Turn) -> None:
-        tell = self.telemetry
-        for (name, labels), value in turn.counts.items():
-            tell.count(name, value, **dict(labels))
-        for name, value, labels in turn.observed:
-            tell.observe(name, value, **dict(labels))
-        tell.count("caseworks_transactions_total", loop=loop, end="committed")
-        tell.set("caseworks_loop_last_turn_timestamp_seconds", self.clock(), loop=loop)
+    @property
+    def listen(self) -> Listener:
+        """Counts and logs what a loop notes."""
+        return Notes(self.telemetry, self.clock, self.restoring)
 
 
 def build(
@@ -353,31 +378,4 @@ def build(
         broker=broker if broker is not None else connect(settings),
         clock=clock,
         telemetry=telemetry,
-    )
-
-
-def connect(settings: Settings) -> Broker:
-    """The Kafka of the settings, else the local one that the data folder names.
-
-    Raises `SetupError` when there is neither.
-    """
-    from events.kafka import KafkaBroker
-
-    bootstrap = settings.bootstrap_servers
-    if not bootstrap:
-        from events.local_kafka import status
-
-        running = status(settings.data_dir)
-        if running is None:
-            raise SetupError(
-                "no broker: nothing is set and no local Kafka runs here",
-                hint="caseworks up, caseworks kafka start, or CASEWORKS_BOOTSTRAP_SERVERS",
-            )
-        bootstrap = running.bootstrap
-    return KafkaBroker(
-        bootstrap,
-        config=settings.kafka_config,
-        client_id=f"caseworks-{settings.namespace}",
-        transaction_timeout_s=settings.transaction_timeout_s,
-        replication=settings.replication_factor,
     )

@@ -13,6 +13,7 @@ from functools import cache, cached_property, partial
 from typing import Any
 
 from agents.executor import SimExecutor
+from agents.limits.fleet import NO_FLEET
 from agents.threads import Inline
 from caseworks.app import App
 from caseworks.check.clients import CALM, Clients, Crowd
@@ -49,6 +50,10 @@ class Scenario:
     faults: Faults = HARSH
     clients: Clients = CALM
     coordinators: int = 2
+    workers: int = 1
+    """Processes of each agent."""
+    fleet: bool = True
+    """Whether breakers are shared, where an agent declares what it calls."""
     pace: Pace = PACE
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Where they differ from those of `small`."""
@@ -124,7 +129,7 @@ def simulate(  # noqa: PLR0913 - what a run depends on
     chosen = scenario or Scenario()
     world = chosen if faults is None else replace(chosen, faults=faults)
     settings = small().model_copy(update=dict(world.settings))
-    crew = _Crew(app, settings)
+    crew = _Crew(app, settings, fleet=world.fleet)
     with SimDriver(
         seed, faults=world.faults, tracing=tracing, schedule=schedule, pace=world.pace
     ) as driver:
@@ -134,7 +139,10 @@ def simulate(  # noqa: PLR0913 - what a run depends on
             named = settings.model_copy(update={"instance": str(number)})
             driver.add(f"coordinator-{number}", partial(crew.coordinator, named))
         for agent in app.agents:
-            driver.add(f"worker-{agent}", partial(crew.worker, agent))
+            driver.add(f"worker-{agent}", partial(crew.worker, agent, settings))
+            for number in range(1, world.workers):
+                named = settings.model_copy(update={"instance": str(number)})
+                driver.add(f"worker-{agent}-{number}", partial(crew.worker, agent, named))
         Crowd(driver, settings, world.clients, app.plans).come(events)
         count = _Count(app, settings, driver)
         run = driver.run(lambda: count.answered() >= len(events), steps_max=STEPS_MAX)
@@ -169,27 +177,34 @@ def small() -> Settings:
 class _Crew:
     """Starts the processes of a run, and remembers what the evidence needs of them."""
 
-    def __init__(self, app: App, settings: Settings) -> None:
+    def __init__(self, app: App, settings: Settings, *, fleet: bool) -> None:
         self.app = app
         self.settings = settings
+        # Breakers are decided only where there is something to break: it takes steps.
+        self._fleet = fleet and any(agent.spec.calls for agent in app.agents.values())
         self.systems: dict[str, System] = {}
         """By life."""
         self.in_flight: Counter[str] = Counter()
 
     def coordinator(self, settings: Settings, life: Incarnation) -> list[Program]:
         """The programs of one life of a coordinator process."""
-        return self._programs(self._system(settings, life).coordinator())
+        system = self._system(settings, life)
+        controller = (system.controller(),) if self._fleet else ()
+        return self._programs((*system.coordinator(), *controller))
 
-    def worker(self, agent: str, life: Incarnation) -> list[Program]:
-        """The program of one life of an agent's worker process."""
-        system = self._system(self.settings, life)
-        services = system.services(life.broker.producer(), Inline())
+    def worker(self, agent: str, settings: Settings, life: Incarnation) -> list[Program]:
+        """The programs of one life of an agent's worker process."""
+        system = self._system(settings, life)
+        producer = life.broker.producer()
+        view = system.fleet([agent], producer) if self._fleet else None
+        services = system.services(producer, Inline(), view or NO_FLEET)
 
         def executor(desk: Any) -> Executor:
             desk.handler = troubled(life.world.dice, life.label)
             return SimExecutor(desk, life.event_loop)
 
-        return self._programs(system.workers([agent], services, executor))
+        watch = (system.watch(view),) if view is not None else ()
+        return self._programs((*system.workers([agent], services, executor), *watch))
 
     def evidence(self, events: Sequence[Event], journal: Journal, driver: SimDriver) -> Evidence:
         """What this run leaves behind."""

@@ -139,6 +139,9 @@ class Controller:
     def drop(self, turn: Turn) -> None:
         """Nothing to undo: the overlay goes with the turn."""
 
+    def close(self) -> None:
+        """Nothing is held."""
+
     def _lapse(self, turn: ControlTurn, source: TopicPartition, position: int, now: float) -> None:
         for key, decision in self.state.by_key.items():
             ended = lapsed(decision, now) if isinstance(decision, Breaker) else None

@@ -76,7 +76,12 @@ _ALL = (
     _counter("tasks", "Attempts by the status of their outcome.", "agent", "status"),
     _histogram("task_seconds", "Run time of an attempt.", "agent", buckets=LONG_S),
     _gauge("in_flight", "Attempts that run now.", "agent"),
-    _gauge("breaker_state", "A breaker: 0 closed, 1 half open, 2 open.", "dependency"),
+    _gauge("breaker_state", "A process's breaker: 0 closed, 1 half open, 2 open.", "dependency"),
+    _gauge("fleet_breaker_state", "The fleet's breaker, as seen here; same codes.", "dependency"),
+    _gauge("agent_paused", "Whether an agent takes no new tasks, as seen here.", "agent"),
+    _counter("fleet_requests", "Requests sent to the controller.", "kind"),
+    _counter("fleet_fallbacks", "Times that the controller did not answer.", "dependency"),
+    _counter("control_unread", "Decisions of the controller that were not understood.", "reason"),
     _counter("dead_letters", "Dead letters written.", "topic", "reason"),
     # models
     _counter("model_calls", "Calls to a model by how they ended.", "model", "status"),

@@ -24,6 +24,8 @@ NEVER_S = 1e9
 """pybreaker's own clock is never to half-open a breaker."""
 PROBE_WAIT_S = 1.0
 """How long work waits while somebody else's probe is out."""
+ASKED_S_MAX = 300.0
+"""How much of a dependency's `Retry-After` is believed."""
 GAUGE: Final[dict[str, int]] = {"closed": 0, "half-open": 1, "open": 2}
 
 _ANSWERED = (PermanentError,)
@@ -71,7 +73,7 @@ class Breaker:
 
     def check(self) -> None:
         """Raises `DependencyOpenError` when no call is let through now; takes nothing."""
-        wait_s = self._wait_s()
+        wait_s = self.wait_s
         if wait_s > 0:
             raise DependencyOpenError(
                 f"the breaker of {self.dependency!r} is {self.state}", retry_after_s=wait_s
@@ -107,7 +109,15 @@ class Breaker:
             self._epoch += 1
             self._tell()
 
-    def _wait_s(self) -> float:
+    def reset(self) -> None:
+        """Close it: the fleet knows that the dependency is well."""
+        if self.state != "closed":
+            self._machine.close()
+            self._changed()
+
+    @property
+    def wait_s(self) -> float:
+        """How long no call is let through, in seconds; 0 or less: one is."""
         match self.state:
             case "closed":
                 return 0.0
@@ -124,12 +134,13 @@ class Breaker:
             if raised is not error:
                 raise
         if self.state != before:
-            self._changed()
+            asked_s = getattr(error, "retry_after_s", None)
+            self._changed(min(asked_s or 0.0, ASKED_S_MAX))
 
-    def _changed(self) -> None:
+    def _changed(self, asked_s: float = 0.0) -> None:
         self._epoch += 1
         if self.state == "open":
-            self._opened_at = self._clock()
+            self._opened_at = self._clock() + max(asked_s - self.open_s, 0.0)
         self._tell()
 
     def _tell(self) -> None:

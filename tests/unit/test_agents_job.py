@@ -242,7 +242,7 @@ def test_an_open_dependency_defers_the_task() -> None:
         a_message(a_task("asks"), offset=1), a_message(a_task("asks"), offset=2)
     )
 
-    assert (first.status, first.error and first.error.kind) == ("retry", "connection")
+    assert (first.status, first.error and first.error.kind) == ("deferred", "dependency_open")
     assert second.status == "deferred"
     assert second.error is not None
     assert second.error.retry_after_s is not None

@@ -381,6 +381,7 @@ def test_the_default_stack_is_this_one() -> None:
     assert names == [
         "metered",
         "translated",
+        "spared",
         "checked_input",
         "checked_output",
         "within_time",
