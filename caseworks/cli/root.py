@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from caseworks.cli.agent import agent
 from caseworks.cli.approvals import approvals
+from caseworks.cli.breaker import breaker
 from caseworks.cli.cases import case
 from caseworks.cli.check import check
 from caseworks.cli.demo import demo
@@ -43,6 +45,8 @@ app.command(rich_help_panel=USE)(results)
 app.add_typer(approvals, name="approvals", rich_help_panel=USE)
 app.add_typer(case, name="case", rich_help_panel=LOOK)
 app.add_typer(dlq, name="dlq", rich_help_panel=LOOK)
+app.add_typer(agent, name="agent", rich_help_panel=LOOK)
+app.add_typer(breaker, name="breaker", rich_help_panel=LOOK)
 app.command(rich_help_panel=LOOK)(lag)
 app.command(rich_help_panel=LOOK)(doctor)
 app.command(rich_help_panel=LOOK)(check)
