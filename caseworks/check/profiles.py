@@ -73,7 +73,13 @@ FAULTS: dict[str, Faults] = {
     ),
     # More coordinators than partitions: some have nothing, and who has what changes all the time.
     "crowd": replace(
-        WEATHER, split_take=0.8, rebalance=0.06, lost_partitions=0.01, fired_max=40, each_max=36
+        WEATHER,
+        split_take=0.9,
+        patient_take=0.1,
+        rebalance=0.06,
+        lost_partitions=0.01,
+        fired_max=40,
+        each_max=36,
     ),
     # Workers lose and win partitions all the time, while agents are at work.
     "churn": replace(

@@ -109,7 +109,9 @@ def _outcomes_count(evidence: Evidence, turn: Turn) -> Complaints:
         outcome = read.said
         if not isinstance(outcome, Outcome) or read.spot in evidence.aside:
             continue
-        after = turn.after.get(outcome.case_id)
+        before, after = turn.before.get(outcome.case_id), turn.after.get(outcome.case_id)
+        if isinstance(before, Case) and before.status in CLOSED:
+            continue  # it was late then, even if a replay opened the case in the same turn
         found = _step(after, outcome.task_id)
         if found is None or not isinstance(after, Case) or after.status in CLOSED:
             continue

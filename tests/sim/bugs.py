@@ -152,7 +152,13 @@ _ALL = (
         "rule 5",
         LOOP,
         "            ends: LogEnds = yield from self._repeat(Commit())\n",
-        "            ends: LogEnds = yield Commit()\n",
+        "            try:\n"
+        "                ends: LogEnds = yield Commit()\n"
+        "            except RetriableError:\n"
+        "                yield from self._repeat(Renew())\n"
+        "                back = {s: self.ready[s] for s in turn.positions}\n"
+        "                yield from self._repeat(Open(back))\n"
+        "                return\n",
         profile="transactions",
     ),
     Bug(
@@ -382,8 +388,8 @@ _ALL = (
         "keyed by the case and not as asked",
         "I7",
         "coordinator/records.py",
-        '        by_subject = plan.agents[task.agent].order_by == "subject"\n',
-        "        by_subject = False\n",
+        "((event.subject or event.id) if form.by_subject else case.case_id).encode()",
+        "case.case_id.encode()",
     ),
 )
 BUGS = {bug.name: bug for bug in _ALL}
