@@ -196,7 +196,8 @@ class _Crew:
         """The programs of one life of an agent's worker process."""
         system = self._system(settings, life)
         producer = life.broker.producer()
-        view = system.fleet([agent], producer) if self._fleet else None
+        calls = self._fleet and self.app.agents[agent].spec.calls
+        view = system.fleet([agent], producer) if calls else None
         services = system.services(producer, Inline(), view or NO_FLEET)
 
         def executor(desk: Any) -> Executor:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from agents.limits.gate import Gate, always
 from agents.worker import WorkerConfig, worker_loop
 from events.broker import Message, Taken, TopicPartition
 from events.errors import CaseworksError
@@ -35,9 +36,9 @@ def message(offset: int, source: TopicPartition = P0, **fields: Any) -> Message:
 class Stage:
     """Plays consumer and executor for one loop, and remembers what it did."""
 
-    def __init__(self, **config: Any) -> None:
+    def __init__(self, gate: Gate = always, **config: Any) -> None:
         known = {"agent": "a", "in_flight_max": 4, "commit_interval_s": 0.0}
-        self.loop: Loop = worker_loop(WorkerConfig(**{**known, **config}))
+        self.loop: Loop = worker_loop(WorkerConfig(**{**known, **config}), gate)
         self.now = 1000.0
         self.assignment: dict[TopicPartition, int] = {P0: 1, P1: 1}
         self.lost: frozenset[TopicPartition] = frozenset()
