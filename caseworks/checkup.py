@@ -161,6 +161,29 @@ def _system(app: App, settings: Settings, broker: Broker) -> Iterator[Finding]:
         return
     yield Finding("topics", "ok", f"all there; the inbox has {partitions} partitions")
     yield from _groups(app, settings, broker)
+    yield from _held_back(settings, broker)
+
+
+def _held_back(settings: Settings, broker: Broker) -> Iterator[Finding]:
+    """What takes no work by decision; said only when there is something to say."""
+    from caseworks.fleet import decisions
+    from schemas.control import Breaker
+
+    try:
+        found = decisions(broker, settings)
+    except CaseworksError as error:
+        yield _broken("control", error)
+        return
+    for each in found.values():
+        if not isinstance(each, Breaker):
+            if each.paused:
+                mend = f"caseworks agent resume {each.agent}"
+                yield Finding(f"agent {each.agent}", "warning", f"paused: {each.reason}", mend)
+        elif each.state != "closed":
+            held = " and held" if each.held else ""
+            mend = f"caseworks breaker close {each.dependency}" if each.held else "it is probed"
+            said = f"{each.state.replace('_', ' ')}{held}: {each.reason}"
+            yield Finding(f"breaker {each.dependency}", "warning", said, mend)
 
 
 def _groups(app: App, settings: Settings, broker: Broker) -> Iterator[Finding]:

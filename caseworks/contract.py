@@ -81,7 +81,8 @@ def _messages(local: str) -> tuple[tuple[str, ...], bool]:
         case ["results", *_]:
             return ("result",), False
         case ["requests"]:
-            return ("control_open", "control_breaker", "control_pause"), True
+            asked = ("breaker", "probe", "breaker_order", "pause_order")
+            return tuple(f"request_{each}" for each in asked), True
         case ["control"]:
             return ("control_open", "control_breaker", "control_pause"), False
         case _:

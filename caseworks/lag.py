@@ -12,7 +12,7 @@ from events.metrics import Telemetry
 from events.topics import Topics
 
 INTERVAL_S = 10.0
-LOOPS = ("intake", "orchestrator")
+LOOPS = ("intake", "orchestrator", "controller")
 
 log = get_logger(__name__)
 

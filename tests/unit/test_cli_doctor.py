@@ -7,9 +7,11 @@ import pytest
 
 from caseworks.checkup import Patient, examine
 from caseworks.loading import load_app
+from events.broker import Record
 from events.errors import SettingsError, SetupError
 from events.memory import MemoryBroker
 from events.settings import Settings
+from schemas.control import Breaker, Pause
 from tests.unit.command_line import CommandLine
 
 TARGET = "tests.unit.shop_app:app"
@@ -92,3 +94,23 @@ def test_a_data_folder_that_cannot_be_written_is_a_problem(tmp_path: Path) -> No
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o500)
     assert marks(patient(locked))["data folder"] == "problem"
+
+
+def test_it_says_what_takes_no_work_and_how_that_ends() -> None:
+    command = CommandLine()
+    command("topics", "create", "--app", TARGET)
+    for decision in (
+        Breaker(dependency="crm", state="open", held=True, reason="it charges twice"),
+        Breaker(dependency="mail", state="closed"),
+        Pause(agent="triage", paused=True, reason="it errs"),
+        Pause(agent="answer", paused=False),
+    ):
+        key = decision.dependency if isinstance(decision, Breaker) else decision.agent
+        headers = (("ce_type", decision.ce_type.encode()),)
+        command.produce(Record("cw.control", key.encode(), decision.to_json(), headers, 0))
+
+    found = {each["what"]: each for each in command("doctor", "--app", TARGET, "--json").lines}
+    assert found["breaker crm"]["found"] == "open and held: it charges twice"
+    assert found["breaker crm"]["mend"] == "caseworks breaker close crm"
+    assert found["agent triage"]["mend"] == "caseworks agent resume triage"
+    assert {"breaker mail", "agent answer"}.isdisjoint(found)
