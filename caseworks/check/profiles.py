@@ -107,6 +107,8 @@ FAULTS: dict[str, Faults] = {
 
 
 COORDINATORS = {"crowd": 3}
+WORKERS = {"churn": 2}
+"""Of each agent; one where a profile says nothing."""
 
 
 def scenario_of(seed: int, profile: str = "") -> Scenario:
@@ -120,4 +122,9 @@ def scenario_of(seed: int, profile: str = "") -> Scenario:
     faults = FAULTS[name]
     if not profile and rng.random() < 0.3:
         faults = faults.drawn(rng)
-    return Scenario(faults=faults, clients=BUSY, coordinators=COORDINATORS.get(name, 2))
+    return Scenario(
+        faults=faults,
+        clients=BUSY,
+        coordinators=COORDINATORS.get(name, 2),
+        workers=WORKERS.get(name, 1),
+    )
