@@ -36,9 +36,9 @@ from events.sqlite_store import SqliteStores
 from events.topics import Topics
 from schemas.agent import AgentSpec
 from schemas.base import instant
-from schemas.case import Position
 from schemas.commands import Command, Opened
 from schemas.event import Event
+from schemas.lean_case import Position
 from schemas.outcome import Outcome
 from schemas.task import task_id_of
 from schemas.workflow import StepSpec, WorkflowSpec

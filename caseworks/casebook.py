@@ -12,7 +12,7 @@ from events.broker import Broker, LogReader, Message, TopicPartition
 from events.errors import SetupError
 from events.partitioner import partition_of
 from events.settings import Settings
-from schemas.case import CLOSED, Case, ClosedCase
+from schemas.lean_case import CLOSED, Case, ClosedCase
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from events.envelope import record_of
 from events.errors import PayloadError, RetriableError, SetupError
 from events.partitioner import partition_of
 from events.settings import Settings
-from schemas.case import CLOSED, Case
 from schemas.commands import Cancel, Decision, Drop, Replay, Signal
+from schemas.lean_case import CLOSED, Case
 
 FLUSH_TIMEOUT_S = 30.0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from threading import Event, Thread
 
 from events.broker import Admin, Broker, GroupLag
@@ -12,15 +12,27 @@ from events.metrics import Telemetry
 from events.topics import Topics
 
 INTERVAL_S = 10.0
-LOOPS = ("intake", "orchestrator", "controller")
 
 log = get_logger(__name__)
 
 
-def groups_of(topics: Topics, agents: Iterable[str]) -> tuple[str, ...]:
-    """Every group of an app with these agents."""
-    loops = (topics.loop_group(loop) for loop in LOOPS)
-    return (*loops, *(topics.workers_group(agent) for agent in sorted(agents)))
+def loops_of(topics: Topics) -> dict[str, tuple[str, ...]]:
+    """The groups of a coordinator's loops, and what each reads."""
+    read = {"intake": topics.events, "orchestrator": topics.inbox, "controller": topics.requests}
+    return {topics.loop_group(loop): (topic,) for loop, topic in read.items()}
+
+
+def workers_of(topics: Topics, agents: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """The groups of these agents' workers, and what each reads."""
+    return {
+        topics.workers_group(agent): (topics.tasks(agent), topics.tasks(agent, "urgent"))
+        for agent in sorted(agents)
+    }
+
+
+def groups_of(topics: Topics, agents: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Every group of an app with these agents, and what each reads."""
+    return loops_of(topics) | workers_of(topics, agents)
 
 
 def behind(lag: GroupLag) -> int:
@@ -37,7 +49,7 @@ class LagMonitor:
     def __init__(
         self,
         broker: Broker,
-        groups: Sequence[str],
+        groups: Mapping[str, Sequence[str]],
         telemetry: Telemetry,
         *,
         interval_s: float = INTERVAL_S,
@@ -60,17 +72,17 @@ class LagMonitor:
         while not self._stop.wait(self._interval_s):
             try:
                 admin = admin or self._broker.admin()
-                for group in self._groups:
-                    measure(admin, group, self._telemetry)
+                for group, topics in self._groups.items():
+                    measure(admin, group, topics, self._telemetry)
             except CaseworksError as error:
                 log.warning("lag_unknown", error=str(error))
         if admin is not None:
             admin.close()
 
 
-def measure(admin: Admin, group: str, telemetry: Telemetry) -> None:
-    """Ask once and set the gauges of a group, of the partitions where it has committed."""
-    for lag in admin.lag(group, owned=False):
+def measure(admin: Admin, group: str, topics: Sequence[str], telemetry: Telemetry) -> None:
+    """Ask once and set the gauges of a group, for every partition of what it reads."""
+    for lag in admin.lag(group, topics=topics):
         telemetry.set(
             "caseworks_consumer_lag",
             behind(lag),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
@@ -34,7 +34,7 @@ def run_role(
     system: System,
     telemetry: Prometheus,
     role: Callable[[Event], int],
-    groups: Sequence[str],
+    groups: Mapping[str, Sequence[str]],
     *,
     lifeline: Lifeline | None = None,
     told: Told = lambda _port: None,
@@ -45,7 +45,7 @@ def run_role(
         system: What the role runs in.
         telemetry: Where the system counts; served at `/metrics`.
         role: Blocks until the event is set.
-        groups: The consumer groups whose lag this process tells.
+        groups: The consumer groups whose lag this process tells, and what each reads.
         lifeline: Told when the process is ready.
         told: Told the port of `/healthz`, `/readyz` and `/metrics` once it serves.
 

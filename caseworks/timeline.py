@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from schemas.case import Case, StepState
+from schemas.lean_case import Case, StepState
 from schemas.result import Result, StepReport
 
 

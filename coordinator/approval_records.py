@@ -9,7 +9,7 @@ from events.broker import Record
 from events.envelope import record_of, travelling_of
 from schemas.approval import ApprovalEnded, ApprovalRequested
 from schemas.base import instant
-from schemas.case import Case
+from schemas.lean_case import Case
 
 
 def requested(writer: Writer, case: Case, plan: Plan, effect: Ask, now: float) -> Record:

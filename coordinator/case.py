@@ -18,8 +18,8 @@ from coordinator.states import ENDED, ENDED_WELL, PASSIVE
 from coordinator.steps import end_attempt, found_wanting, give_up
 from coordinator.view import Parts, no_parts
 from coordinator.workflow import Plan
-from schemas.case import CLOSED, Case, StepState
 from schemas.commands import Cancel, Command, Decision, Drop, Opened, Replay, Signal
+from schemas.lean_case import CLOSED, Case, StepState
 from schemas.outcome import Failure, Outcome, Progress
 from schemas.task import TaskName, task_name_of
 

@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from events.broker import Message
 from events.errors import ChangelogError
-from schemas.case import CASE_VERSION, CLOSED, Case, ClosedCase
+from schemas.lean_case import CASE_VERSION, CLOSED, Case, ClosedCase
 
 Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
 UPGRADES: Mapping[int, Upgrade] = {}
@@ -43,8 +43,8 @@ def decode_case(data: bytes) -> Case:
     if data.startswith(_HEAD):
         try:
             return Case.from_json(data)
-        except ValidationError as error:
-            raise ChangelogError(_first(error)) from None
+        except ValueError as error:  # of msgspec, or of a model within
+            raise ChangelogError(str(error).partition("\n")[0]) from None
     return _upgraded(data)
 
 
@@ -92,9 +92,9 @@ def _upgraded(data: bytes) -> Case:
     for each in range(version, CASE_VERSION):
         fields = UPGRADES[each](fields) if each in UPGRADES else fields
     try:
-        return Case.model_validate({**fields, "v": CASE_VERSION})
-    except ValidationError as error:
-        raise ChangelogError(_first(error)) from None
+        return Case.from_json(to_json({**fields, "v": CASE_VERSION}))
+    except ValueError as error:
+        raise ChangelogError(str(error).partition("\n")[0]) from None
 
 
 def _too_new(version: int) -> ChangelogError:

@@ -39,8 +39,8 @@ from events.broker import Message, Record
 from events.dead_letters import dead_letter_record, letter_for
 from events.envelope import is_hostile
 from events.errors import PayloadError
-from schemas.case import Case, Position, StepState
 from schemas.commands import Command, Opened
+from schemas.lean_case import Case, Position, StepState
 from schemas.outcome import Failure, Outcome
 
 TICK_AGAIN_S = 0.05

@@ -17,9 +17,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from schemas.case import Correlation, KeptEvent
 from schemas.commands import Correlated, Listen
 from schemas.event import Event
+from schemas.lean_case import Correlation, KeptEvent
 
 MIB = 1024 * 1024
 

@@ -25,7 +25,6 @@ from events.dead_letters import letter_headers
 from events.envelope import event_record, record_of, travelling_of
 from events.errors import PayloadError
 from schemas.base import instant
-from schemas.case import Case, Correlation
 from schemas.commands import (
     CORRELATION_COMMANDS,
     CorrelationCommand,
@@ -35,6 +34,7 @@ from schemas.commands import (
 )
 from schemas.dead_letter import DeadLetter
 from schemas.event import Event
+from schemas.lean_case import Case, Correlation
 
 if TYPE_CHECKING:
     from coordinator.case_turn import CaseTurn

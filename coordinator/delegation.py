@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from coordinator.keys import WAITING
 from coordinator.states import ENDED_WELL
-from schemas.case import Delegated
+from schemas.lean_case import Delegated
 from schemas.outcome import Delegate
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from coordinator.result import result_of
 from coordinator.states import CASE, ENDED, ENDED_WELL, PASSIVE, STEP, CaseEvent, StepEvent
 from coordinator.view import CaseView, Parts, no_parts
 from coordinator.workflow import Plan
-from schemas.case import Case, CaseStatus, StepState
 from schemas.commands import Opened
+from schemas.lean_case import Case, CaseStatus, StepState
 from schemas.outcome import Failure
 from schemas.usage import Usage
 from schemas.workflow import StepSpec

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from schemas.approval import ApprovalEnding
-from schemas.case import Question, StepState
+from schemas.lean_case import Question, StepState
 from schemas.outcome import Failure, Outcome
 from schemas.result import Result
 

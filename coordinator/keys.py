@@ -7,7 +7,7 @@ colon, a key, and the numbers of iteration and replay.
 
 from __future__ import annotations
 
-from schemas.case import StepState
+from schemas.lean_case import StepState
 from schemas.task import TaskName
 
 WAITING = StepState()

@@ -12,7 +12,7 @@ from pydantic_core import to_json
 
 from coordinator.keys import WAITING, index_of, step_of
 from coordinator.states import ENDED, ENDED_WELL
-from schemas.case import Items, StepState
+from schemas.lean_case import Items, StepState
 from schemas.outcome import Failure
 from schemas.workflow import StepSpec
 

@@ -20,7 +20,7 @@ from coordinator.timers import Timers
 from events.broker import Message
 from events.errors import StateLostError
 from events.store import Mark, Store
-from schemas.case import Case, ClosedCase, Position
+from schemas.lean_case import Case, ClosedCase, Position
 
 __all__ = [
     "DUE",

@@ -15,8 +15,8 @@ from events.dead_letters import letter_headers
 from events.envelope import headers_of, record_of, rfc3339, travelling_of
 from events.topics import Lane, Topics
 from schemas.base import instant
-from schemas.case import Case
 from schemas.dead_letter import DeadLetter
+from schemas.lean_case import Case
 from schemas.task import ReplyTo, Task, task_id_of
 
 _TASK = (

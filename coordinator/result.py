@@ -10,7 +10,7 @@ from schemas.usage import NOTHING
 
 if TYPE_CHECKING:
     from coordinator.draft import Draft
-    from schemas.case import StepState
+    from schemas.lean_case import StepState
 
 WITH_OUTPUT = frozenset(("completed", "degraded", "escalated"))
 

@@ -35,7 +35,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from schemas.case import CaseStatus, StepStatus
+from schemas.lean_case import CaseStatus, StepStatus
 
 StepEvent = Literal[
     "send",

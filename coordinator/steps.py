@@ -11,7 +11,7 @@ from coordinator.draft import Draft
 from coordinator.effects import Bury, Work
 from coordinator.expressions import ExpressionError, is_true
 from coordinator.keys import UNDO, step_of
-from schemas.case import StepState
+from schemas.lean_case import StepState
 from schemas.outcome import Failure, Outcome
 from schemas.task import task_id_of
 from schemas.workflow import StepSpec

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from coordinator.keys import UNDO
-from schemas.case import Ending, StepState
+from schemas.lean_case import Ending, StepState
 from schemas.outcome import Failure
 from schemas.workflow import StepSpec
 

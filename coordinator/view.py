@@ -10,7 +10,7 @@ from coordinator.effects import Work
 from coordinator.expressions import ExpressionError, compile_expression
 from coordinator.keys import UNDO, WAITING, step_of
 from coordinator.workflow import Plan
-from schemas.case import Case, StepState
+from schemas.lean_case import Case, StepState
 from schemas.workflow import StepSpec
 
 Parts = Callable[[str], StepState | None]

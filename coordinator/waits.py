@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, assert_never
 from coordinator.effects import Answered, Ask
 from schemas.approval import ApprovalEnding, action_hash_of
 from schemas.base import instant
-from schemas.case import CLOSED, Heard, Question
 from schemas.commands import Decision, Signal
+from schemas.lean_case import CLOSED, Heard, Question
 from schemas.outcome import Failure
 from schemas.task import task_id_of
 from schemas.workflow import StepSpec

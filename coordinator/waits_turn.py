@@ -14,8 +14,8 @@ from coordinator.workflow import Plan
 from events.broker import Message
 from events.envelope import is_hostile
 from events.errors import PayloadError
-from schemas.case import Case
 from schemas.commands import Cancel, Command, Decision, Signal
+from schemas.lean_case import Case
 
 if TYPE_CHECKING:
     from coordinator.case_turn import CaseTurn

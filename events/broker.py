@@ -289,10 +289,10 @@ class Admin(Protocol):
     def create(self, specs: Sequence[TopicSpec]) -> tuple[str, ...]:
         """Make the missing ones (an existing topic is left alone); returns what was made."""
 
-    def lag(self, group: str, *, owned: bool = True) -> tuple[GroupLag, ...]:
+    def lag(self, group: str, *, topics: Sequence[str] | None = None) -> tuple[GroupLag, ...]:
         """Committed and end offsets of every partition that the group committed or owns.
 
-        Without *owned* of those that it committed: what a process may ask again and again.
+        With *topics* of all their partitions instead: what a process may ask again and again.
         """
 
     def members(self, group: str) -> int:

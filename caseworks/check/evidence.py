@@ -17,10 +17,10 @@ from events.dead_letters import read_letter
 from events.memory.journal import Entry, Moved, Wrote
 from events.settings import Settings
 from schemas.agent import AgentSpec
-from schemas.case import Case, ClosedCase, Position
 from schemas.commands import COMMANDS, Command
 from schemas.dead_letter import DeadLetter
 from schemas.event import Event
+from schemas.lean_case import Case, ClosedCase, Position
 from schemas.outcome import Outcome
 from schemas.result import Result
 from schemas.task import Task

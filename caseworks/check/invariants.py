@@ -18,8 +18,8 @@ from events.broker import TopicPartition
 from events.errors import StateLostError
 from events.memory.journal import Wrote
 from events.partitioner import partition_of
-from schemas.case import CLOSED, Case, ClosedCase
 from schemas.commands import Opened, Replay
+from schemas.lean_case import CLOSED, Case, ClosedCase
 
 Complaints = Iterator[str]
 Rule = Callable[[Evidence], Complaints]

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from caseworks.check.evidence import Evidence, Read
 from events.broker import Message
-from schemas.case import ClosedCase
 from schemas.commands import Replay
+from schemas.lean_case import ClosedCase
 from schemas.task import Task
 
 Complaints = Iterator[str]

@@ -13,8 +13,8 @@ from typing import Any
 
 from caseworks.check.evidence import Evidence, Read, Turn
 from coordinator.states import ENDED
-from schemas.case import CLOSED, Case, StepState
 from schemas.commands import Replay
+from schemas.lean_case import CLOSED, Case, StepState
 from schemas.outcome import Outcome
 from schemas.task import Task, TaskName, task_name_of
 from schemas.usage import NOTHING, Usage

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from caseworks.check.evidence import Evidence
 from schemas.approval import ApprovalEnded, ApprovalRequested
-from schemas.case import Case, ClosedCase
+from schemas.lean_case import Case, ClosedCase
 from schemas.task import task_name_of
 
 Complaints = Iterator[str]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from caseworks.casebook import Found
-    from schemas.case import Case
+    from schemas.lean_case import Case
 
 case = typer.Typer(help="Cases: show, list, cancel, signal.", no_args_is_help=True)
 
@@ -202,11 +202,18 @@ def _open_as_json(state: Case) -> dict[str, Any]:
     }
 
 
+def _state_of(case: Case) -> dict[str, Any]:
+    """The case as its schema says it, every field written."""
+    from schemas import case as contract
+
+    return contract.Case.from_json(case.to_compact_json()).model_dump(mode="json")
+
+
 def _as_json(found: Found) -> dict[str, Any]:
     return {
         "case_id": found.case_id,
         "status": found.status,
-        "state": found.case.model_dump(mode="json") if found.case else None,
+        "state": _state_of(found.case) if found.case else None,
         "results": [
             {"type": each.type, "id": each.id, **each.result.model_dump(mode="json")}
             for each in found.results

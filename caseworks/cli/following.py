@@ -16,7 +16,7 @@ from caseworks.timeline import Moment, Timeline
 from events.broker import LogReader, TopicPartition
 from events.dead_letters import read_letter
 from events.partitioner import partition_of
-from schemas.case import Case
+from schemas.lean_case import Case
 
 if TYPE_CHECKING:
     from events.broker import Broker, Message

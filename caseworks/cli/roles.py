@@ -17,11 +17,14 @@ from caseworks.cli.base import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from threading import Event
 
     from caseworks.cli.base import Deps
     from caseworks.compose import System
+
+    Groups = Mapping[str, Sequence[str]]
+    """Consumer groups, and the topics that each reads."""
 
 
 def coordinator(
@@ -31,10 +34,10 @@ def coordinator(
     bootstrap: BootstrapOption = "",
 ) -> None:
     """Run a coordinator: it takes events, decides what is next, publishes results."""
-    from caseworks.lag import LOOPS
+    from caseworks.lag import loops_of
 
-    def groups(system: System) -> list[str]:
-        return [system.settings.topics.loop_group(loop) for loop in LOOPS]
+    def groups(system: System) -> Groups:
+        return loops_of(system.settings.topics)
 
     _serve(
         deps_of(context),
@@ -57,13 +60,15 @@ def worker(
     bootstrap: BootstrapOption = "",
 ) -> None:
     """Run a worker: it does the tasks of one agent, or of several."""
+    from caseworks.lag import workers_of
+
     named = [*(agents or ()), *(agent or ())]
 
     def chosen(system: System) -> Sequence[str]:
         return _known(named, sorted(system.app.agents))
 
-    def groups(system: System) -> list[str]:
-        return [system.settings.topics.workers_group(name) for name in chosen(system)]
+    def groups(system: System) -> Groups:
+        return workers_of(system.settings.topics, chosen(system))
 
     _serve(
         deps_of(context),
@@ -95,7 +100,7 @@ def _serve(
     role: str,
     target: str,
     given: tuple[str, str],
-    groups: Callable[[System], Sequence[str]],
+    groups: Callable[[System], Groups],
     run: Callable[[System, Event], int],
 ) -> None:
     from caseworks.lifeline import Lifeline

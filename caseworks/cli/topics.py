@@ -137,4 +137,4 @@ def _groups(broker: Broker, settings: Settings) -> tuple[str, ...]:
     prefix = settings.topics.tasks("")
     names = topics_below(partition_counts(broker), prefix)
     agents = {name.removeprefix(prefix).partition(".")[0] for name in names}
-    return groups_of(settings.topics, agents)
+    return tuple(groups_of(settings.topics, agents))

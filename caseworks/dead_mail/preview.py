@@ -19,8 +19,8 @@ from events.broker import Broker, TopicPartition
 from events.errors import PayloadError
 from events.partitioner import partition_of
 from events.settings import Settings
-from schemas.case import Case, StepState
 from schemas.commands import Replay
+from schemas.lean_case import Case, StepState
 
 
 @dataclass(slots=True)

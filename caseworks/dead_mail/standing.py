@@ -14,7 +14,7 @@ from caseworks.timeline import Moment, Timeline
 from events.broker import Broker, Message, TopicPartition
 from events.partitioner import partition_of
 from events.settings import Settings
-from schemas.case import CLOSED, Case, ClosedCase
+from schemas.lean_case import CLOSED, Case, ClosedCase
 from schemas.usage import NOTHING, Usage
 
 UNKNOWN = "unknown"

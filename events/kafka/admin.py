@@ -92,9 +92,12 @@ class KafkaAdmin:
         self._wait_for(missing)
         return made
 
-    def lag(self, group: str, *, owned: bool = True) -> tuple[GroupLag, ...]:
-        committed = self._committed(group)
-        sources = sorted(committed.keys() | (self._owned(group) if owned else set()))
+    def lag(self, group: str, *, topics: Sequence[str] | None = None) -> tuple[GroupLag, ...]:
+        counts = self._partition_counts()
+        asked = [name for name in counts if topics is None or name in topics]
+        every = {TopicPartition(name, n) for name in asked for n in range(counts[name])}
+        committed = self._committed(group, every)
+        sources = sorted(every if topics is not None else committed.keys() | self._owned(group))
         ends = self._ends(group, sources)
         return tuple(GroupLag(at, committed.get(at), ends[at]) for at in sources if at in ends)
 
@@ -161,7 +164,7 @@ class KafkaAdmin:
 
     # ---- groups
 
-    def _committed(self, group: str) -> dict[TopicPartition, int]:
+    def _committed(self, group: str, every: set[TopicPartition]) -> dict[TopicPartition, int]:
         """Asked by a consumer's client, not by the admin client.
 
         A question of the admin client to a group's coordinator that is open when the broker goes
@@ -169,11 +172,7 @@ class KafkaAdmin:
         (`rd_kafka_enq_once_del_source_return`). Who measures lag again and again would meet that
         in every outage.
         """
-        everywhere = [
-            ck.TopicPartition(name, number)
-            for name, count in self._partition_counts().items()
-            for number in range(count)
-        ]
+        everywhere = [ck.TopicPartition(*at) for at in sorted(every)]
         asking = self._asking(group)
         with translated(f"positions of {group}"):
             answer = asking.committed(everywhere, timeout=ANSWER_TIMEOUT_S) if everywhere else []

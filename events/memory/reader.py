@@ -79,15 +79,22 @@ class MemoryAdmin:
             self._link.enter()
             return self._cluster.create(specs)
 
-    def lag(self, group: str, *, owned: bool = True) -> tuple[GroupLag, ...]:
+    def lag(self, group: str, *, topics: Sequence[str] | None = None) -> tuple[GroupLag, ...]:
         with self._cluster.lock:
             self._link.enter()
-            if (known := self._cluster.groups.get(group)) is None:
-                return ()
-            theirs = {tp for parts in known.assignment.values() for tp in parts if owned}
+            known = self._cluster.groups.get(group)
+            sources = {
+                TopicPartition(name, number)
+                for name in topics or ()
+                if (topic := self._cluster.topics.get(name)) is not None
+                for number in range(topic.state.partitions)
+            }
+            if known is not None and topics is None:
+                sources = {tp for parts in known.assignment.values() for tp in parts}
+                sources |= known.offsets.settled.keys()
             return tuple(
-                GroupLag(tp, known.offsets.position(tp), log.end)
-                for tp in sorted(theirs | known.offsets.settled.keys())
+                GroupLag(tp, known.offsets.position(tp) if known else None, log.end)
+                for tp in sorted(sources)
                 if (log := self._cluster.log(tp)) is not None
             )
 

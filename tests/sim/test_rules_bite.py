@@ -21,7 +21,7 @@ from events.dead_letters import dead_letter_record, letter_for
 from events.memory import QUIET
 from events.memory.journal import Entry, Moved, Wrote
 from events.memory.log import Transaction
-from schemas.case import Case, ClosedCase, Position
+from schemas.lean_case import Case, ClosedCase, Position
 from schemas.result import Result
 from schemas.task import Task
 from schemas.usage import Usage
@@ -159,7 +159,8 @@ def a_step_that_is_done_and_then_not() -> Evidence:
     name = _done(done.said)
     steps = {**case.steps, name: case.steps[name].evolve(status="sent")}
     [wrote] = [e for e in good().entries if isinstance(e, Wrote) and e.message is late.message]
-    return with_entries(put(wrote, changed(wrote, value=case.evolve(steps=steps).to_json())))
+    value = case.evolve(steps=steps).to_compact_json()
+    return with_entries(put(wrote, changed(wrote, value=value)))
 
 
 def _done(case: Case) -> str:
@@ -172,7 +173,7 @@ def a_timer_that_was_forgotten() -> Evidence:
     case = next(r.said for r in reversed(history) if isinstance(r.said, Case))
     steps = {n: s.evolve(status="retrying", due=good().now - 60) for n, s in case.steps.items()}
     [wrote] = [e for e in good().entries if isinstance(e, Wrote) and e.message is last]
-    value = case.evolve(steps=steps).to_json()
+    value = case.evolve(steps=steps).to_compact_json()
     return with_entries(put(wrote, changed(wrote, value=value)), live={})
 
 
@@ -252,7 +253,7 @@ def a_case_that_is_too_large() -> Evidence:
     history = next(reads for reads in good().histories.values() if isinstance(reads[0].said, Case))
     case = history[0].said
     limit = good().settings.case_bytes_max + good().settings.event_bytes_max
-    value = case.evolve(reason="x" * limit).to_json()
+    value = case.evolve(reason="x" * limit).to_compact_json()
     [wrote] = [
         e for e in good().entries if isinstance(e, Wrote) and e.message is history[0].message
     ]

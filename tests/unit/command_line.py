@@ -19,8 +19,8 @@ from events.partitioner import partition_of
 from events.settings import Settings
 from events.topics import Partitions, Topics, catalogue
 from schemas.base import instant
-from schemas.case import Case
 from schemas.event import Event
+from schemas.lean_case import Case
 from schemas.result import Result, ResultStatus, StepReport
 
 NOW = 1_000_000.0

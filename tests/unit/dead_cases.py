@@ -13,7 +13,7 @@ from events.broker import Message, Record
 from events.dead_letters import dead_letter_record, letter_for
 from events.partitioner import partition_of
 from events.topics import Topics, catalogue
-from schemas.case import Case
+from schemas.lean_case import Case
 from schemas.outcome import Failure
 from schemas.usage import Usage
 from tests.unit.command_line import COUNTS, NOW, TOPICS, CommandLine, state_record

@@ -16,8 +16,8 @@ from coordinator.effects import Bury, Effect, Keep, Publish, SendTask
 from coordinator.keys import UNDO, step_of
 from coordinator.workflow import Plan
 from schemas.base import Message
-from schemas.case import Case, StepState
 from schemas.commands import Cancel, Command, Decision, Drop, Replay, Signal
+from schemas.lean_case import Case, StepState
 from schemas.outcome import Delegate, Failure, Outcome, Progress
 from schemas.task import task_id_of
 from tests.unit.flows import AGENTS, Dice

@@ -10,9 +10,9 @@ from coordinator.keys import UNDO, step_of
 from coordinator.workflow import Plan, compile_workflow
 from schemas.agent import AgentSpec
 from schemas.base import instant
-from schemas.case import Case, StepState
 from schemas.commands import Command, Opened
 from schemas.event import Event
+from schemas.lean_case import Case, StepState
 from schemas.outcome import Failure, Outcome, OutcomeStatus
 from schemas.task import task_id_of
 from schemas.workflow import StepSpec, WorkflowSpec

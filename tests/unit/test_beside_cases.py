@@ -10,8 +10,8 @@ from coordinator.partition import PartitionState
 from events.broker import Message, Record, TopicPartition
 from events.partitioner import partition_of
 from events.topics import Topics
-from schemas.case import Correlation
 from schemas.commands import Cancel
+from schemas.lean_case import Correlation
 from tests.unit.machine import START, diamond, event, opened, outcome
 from tests.unit.test_orchestrator import PARTITIONS, Desk
 

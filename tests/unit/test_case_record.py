@@ -11,7 +11,7 @@ from coordinator.case_record import decode_case, encode_case, read_record
 from coordinator.partition import PartitionState
 from events.broker import Message
 from events.errors import ChangelogError
-from schemas.case import CASE_VERSION, Case
+from schemas.lean_case import CASE_VERSION, Case
 from tests.unit.machine import START, Machine, diamond, event, opened
 
 

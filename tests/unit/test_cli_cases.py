@@ -5,8 +5,8 @@ import pytest
 from coordinator.case import apply
 from events.broker import Record
 from events.partitioner import partition_of
-from schemas.case import Case, Items, Question, StepState
 from schemas.commands import Cancel, Signal
+from schemas.lean_case import Case, Items, Question, StepState
 from tests.unit.command_line import (
     COUNTS,
     NOW,

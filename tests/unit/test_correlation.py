@@ -20,9 +20,9 @@ from coordinator.correlation import (
     tick,
 )
 from schemas.base import instant
-from schemas.case import Correlation
 from schemas.commands import Correlated, Listen, correlation_id_of
 from schemas.event import Event
+from schemas.lean_case import Correlation
 
 START = 1_000_000.0
 TYPE, SUBJECT = "ticket.replied", "T-1"

@@ -9,8 +9,8 @@ from events.dead_letters import original_headers, read_letter
 from events.partitioner import partition_of
 from schemas.base import Message as Model
 from schemas.base import instant
-from schemas.case import Correlation
 from schemas.commands import Correlated, Listen, Signal
+from schemas.lean_case import Correlation
 from schemas.workflow import StepSpec, WaitSpec, WorkflowSpec
 from tests.unit.machine import AGENTS, START
 from tests.unit.test_correlation import NAME, TYPE, listen, reply

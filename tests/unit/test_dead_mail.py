@@ -19,8 +19,8 @@ from events.broker import Message, Record
 from events.dead_letters import dead_letter_record, letter_for
 from events.errors import CaseworksError, PayloadError
 from events.settings import Settings
-from schemas.case import ClosedCase, StepState
 from schemas.commands import Drop, Replay
+from schemas.lean_case import ClosedCase, StepState
 from schemas.letter_audit import LetterFilter
 from tests.unit.command_line import NOW, TOPICS
 from tests.unit.dead_cases import COST, died, letter_of

@@ -16,7 +16,7 @@ from coordinator.keys import UNDO, key_of
 from coordinator.states import ENDED, PASSIVE
 from coordinator.undo import UNDOES
 from coordinator.workflow import Plan
-from schemas.case import CLOSED, Case, StepState
+from schemas.lean_case import CLOSED, Case, StepState
 from schemas.outcome import Outcome
 from schemas.task import task_id_of, task_name_of
 from tests.unit.flow_world import WORKS, Seen, items_at_work, live, lives, results

@@ -17,8 +17,8 @@ from coordinator.workflow import Plan
 from events.broker import Message as Arrived
 from events.dead_letters import read_letter
 from events.topics import Topics
-from schemas.case import Case, StepState
 from schemas.commands import Command, Replay, Signal
+from schemas.lean_case import Case, StepState
 from schemas.outcome import Outcome
 from schemas.task import Task, task_name_of
 from tests.unit.flow_world import Seen, items_at_work, live, lives

@@ -294,7 +294,6 @@ def test_an_error_among_messages_is_counted_and_the_messages_are_kept() -> None:
         (KafkaError(KafkaError.FENCED_INSTANCE_ID), DuplicateNameError),
         (KafkaError(KafkaError._FATAL), FatalBrokerError),
         (KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED), SetupError),
-        (KafkaError(KafkaError._AUTO_OFFSET_RESET), FatalBrokerError),
     ],
 )
 def test_an_error_that_ends_a_consumer_is_raised(

@@ -17,8 +17,8 @@ from events.broker import Message, Record, TopicPartition
 from events.partitioner import partition_of
 from events.topics import Topics
 from schemas.base import Message as Model
-from schemas.case import Case
 from schemas.commands import Cancel, Replay
+from schemas.lean_case import Case
 from schemas.result import Result
 from schemas.task import Task, task_id_of
 from schemas.workflow import StepSpec

@@ -96,7 +96,7 @@ def test_the_lag_of_groups_becomes_a_metric(broker: MemoryBroker) -> None:
 
     import time
 
-    with closing(LagMonitor(broker, ["g"], telemetry, interval_s=0.01)):
+    with closing(LagMonitor(broker, {"g": ["t"]}, telemetry, interval_s=0.01)):
         deadline = time.monotonic() + 5
         while value() is None and time.monotonic() < deadline:
             time.sleep(0.01)

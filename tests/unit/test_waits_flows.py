@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from coordinator.case import next_due
 from coordinator.effects import Answered, Ask, Ignored, Publish, Tune
 from coordinator.states import PASSIVE
-from schemas.case import CLOSED
 from schemas.commands import Cancel, Decision, Signal
+from schemas.lean_case import CLOSED
 from schemas.workflow import ApprovalSpec, StepSpec, WaitSpec
 from tests.unit.machine import START, Machine
 from tests.unit.waiting import plan_of

@@ -11,9 +11,9 @@ from events.broker import Message
 from events.partitioner import partition_of
 from schemas.approval import ApprovalEnded, ApprovalRequested, action_hash_of
 from schemas.base import instant
-from schemas.case import Case
 from schemas.commands import Cancel, Correlated, Decision, Listen, Signal, correlation_id_of
 from schemas.event import Event
+from schemas.lean_case import Case
 from schemas.workflow import ApprovalSpec, StepSpec, WaitSpec, WorkflowSpec
 from tests.unit.machine import AGENTS, START, event, opened
 from tests.unit.test_correlation import TYPE

@@ -6,8 +6,8 @@ from typing import Any
 
 from coordinator.effects import Answered, Publish
 from coordinator.workflow import Plan, compile_workflow
-from schemas.case import Question
 from schemas.commands import Decision, Signal
+from schemas.lean_case import Question
 from schemas.result import Result
 from schemas.task import task_id_of
 from schemas.workflow import ApprovalSpec, StepSpec, WaitSpec, WorkflowSpec
