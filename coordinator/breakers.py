@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal, assert_never
 
 from schemas.base import instant
@@ -60,7 +61,8 @@ def reported(
     holds_lease = breaker.probe is not None and breaker.probe.worker == report.worker
     match breaker.state, report.verdict:
         case ("closed", "failing"):
-            return _trip(breaker, now, max(limits.reset_s, report.retry_after_s or 0.0), report)
+            wait_s = max(limits.reset_s, report.retry_after_s or 0.0)
+            return _trip(breaker, now, min(wait_s, limits.reset_s_max), report)
         case ("half_open", "failing") if holds_lease:
             wait_s = max(2 * breaker.reset_s, report.retry_after_s or 0.0)
             return _trip(breaker, now, min(wait_s, limits.reset_s_max), report)
@@ -74,7 +76,7 @@ def probe_wanted(
     breaker: Breaker, wish: ProbeWanted, now: float, limits: BreakerLimits
 ) -> Breaker | None:
     """The first that asks in time gets the lease."""
-    early = breaker.until is not None and now < breaker.until.timestamp()
+    early = breaker.until is not None and _lies_ahead(breaker.until, breaker, now)
     if breaker.held or breaker.state != "open" or wish.epoch != breaker.epoch or early:
         return None
     lease = Probe(worker=wish.worker, until=instant(now + limits.lease_s))
@@ -84,7 +86,7 @@ def probe_wanted(
 def lapsed(breaker: Breaker, now: float) -> Breaker | None:
     """A lease that ran out: whoever asks next may probe."""
     lease = breaker.probe
-    if breaker.state != "half_open" or lease is None or now < lease.until.timestamp():
+    if breaker.state != "half_open" or lease is None or _lies_ahead(lease.until, breaker, now):
         return None
     return _moved(
         breaker, "lapse", now, until=instant(now), probe=None, reason="the probe gave no answer"
@@ -111,6 +113,12 @@ def ordered(
             return freed if breaker.held else None
         case _:
             assert_never(order.order)
+
+
+def _lies_ahead(until: datetime, breaker: Breaker, now: float) -> bool:
+    """Whether it is still to come. Decided in the future, it was by a clock that was ahead."""
+    decided_s = 0.0 if breaker.at is None else breaker.at.timestamp()
+    return decided_s <= now < until.timestamp()
 
 
 def _trip(breaker: Breaker, now: float, reset_s: float, report: BreakerReport) -> Breaker:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from math import inf
 from typing import Literal
 
 from pydantic import ValidationError
@@ -70,6 +71,8 @@ class _Known:
     """One dependency's breaker, and what this process asked about it."""
 
     breaker: Breaker
+    learnt_s: float = inf
+    """When this process learnt of it, on its own clock."""
     asked_s: float | None = None
     """When it was first asked about this epoch and has not been answered."""
     asked_last_s: float = 0.0
@@ -176,7 +179,7 @@ class FleetView:
         if known is None and len(self._known) >= self.limits.dependencies_max:
             self.telemetry.count("caseworks_control_unread_total", reason="too_many")
             return
-        anew = _Known(decided)
+        anew = _Known(decided, self.clock())
         if known is not None and known.breaker.epoch == decided.epoch:
             anew.knocked, anew.used = known.knocked, known.used
         self._known[name] = anew
@@ -221,7 +224,7 @@ class FleetView:
                 ramp = breaker.ramp_until
                 return "slow" if ramp is not None and now < ramp.timestamp() else None
             case "open":
-                return "single" if _due(breaker, now) and known.asked_s is None else "shut"
+                return "single" if _due(known, now) and known.asked_s is None else "shut"
             case "half_open":
                 return "single" if self._lent(known) else "shut"
 
@@ -258,13 +261,13 @@ class FleetView:
                 return None
             breaker = known.breaker
             if self._stands_alone(dependency, known, now):
-                if _due(breaker, now):
+                if _due(known, now):
                     self._knock(dependency, known, now)  # a controller that is back answers
                 return None
             if breaker.state == "half_open" and self._lent(known):
                 known.used = True
                 return Lease(self, dependency, breaker.epoch)
-            if not (breaker.state == "open" and _due(breaker, now)) or now >= until_s:
+            if not (breaker.state == "open" and _due(known, now)) or now >= until_s:
                 raise DependencyOpenError(
                     f"the fleet's breaker of {dependency!r} is {breaker.state}",
                     retry_after_s=self.wait_s(dependency),
@@ -369,6 +372,12 @@ class FleetView:
             _log.warning("request_not_sent", kind=kind, key=key, error=str(error))
 
 
-def _due(breaker: Breaker, now: float) -> bool:
-    """Whether the probe of an open breaker may be asked for."""
-    return not breaker.held and breaker.until is not None and now >= breaker.until.timestamp()
+def _due(known: _Known, now: float) -> bool:
+    """Whether the probe of an open breaker may be asked for.
+
+    Here it was never open for longer than `reset_s`: a decider whose clock was ahead holds nobody.
+    """
+    breaker = known.breaker
+    if breaker.held or breaker.until is None:
+        return False
+    return now >= breaker.until.timestamp() or now - known.learnt_s > max(breaker.reset_s, 1.0)

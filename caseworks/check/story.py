@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 LINES_MAX = 60
 HEAVY = 2
-_LOOPS = {"0": "intake", "1": "orchestrator"}
+_LOOPS = {"0": "intake", "1": "orchestrator", "2": "controller"}
+_PARTS = {"0": "loop", "1": "view of the fleet"}
+"""Of a worker that has more than its loop."""
 _FAULTS = {
     "stop": "stands still, and goes on later as if nothing had been",
     "clock_jump": "has its clock jump",
@@ -204,4 +206,7 @@ def named(label: str) -> str:
     name, end = found["name"], found["end"]
     if end is None:
         return name
-    return f"the agent of {name}" if end == "agents" else f"the {_LOOPS.get(end, end)} of {name}"
+    if end == "agents":
+        return f"the agent of {name}"
+    known = _LOOPS if name.startswith("coordinator") else _PARTS
+    return f"the {known.get(end, end)} of {name}"

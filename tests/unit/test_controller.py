@@ -115,6 +115,28 @@ def test_retry_after_is_honoured() -> None:
     assert room.crm.until.timestamp() == START + 90
 
 
+def test_retry_after_is_believed_up_to_a_bound() -> None:
+    room = Room()
+    room.asks(report(room, retry_after_s=1e9))
+
+    assert room.crm.reset_s == BreakerLimits().reset_s_max
+
+
+def test_what_was_decided_while_the_clock_was_an_hour_ahead_does_not_last_an_hour() -> None:
+    room = Room()
+    room.now = START + 3600
+    opened(room)
+    room.now = START + 20
+    room.asks(wish(room))
+    assert room.state() == "half_open"
+
+    room = Room()
+    room.now = START + 3600
+    half_opened(room).now = START + 20
+    room.turn()
+    assert room.state() == "open"
+
+
 def test_nobody_probes_before_the_time() -> None:
     room = opened(Room())
     room.now += 9

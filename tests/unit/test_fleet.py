@@ -247,6 +247,14 @@ def test_closing_closes_the_own_breaker_too_and_work_goes_on_slowly(world: World
     assert world.dependencies.standing("crm") == "free"
 
 
+def test_a_decider_whose_clock_was_an_hour_ahead_keeps_nobody_waiting_for_it(world: World) -> None:
+    world.says("open", until=instant(world.clock.now + 3610.0), reset_s=10.0)
+    assert world.dependencies.standing("crm") == "shut"
+    world.clock.now += 10.5
+
+    assert world.dependencies.standing("crm") == "single"
+
+
 # ---- a controller that is away
 
 
