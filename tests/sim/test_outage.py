@@ -40,12 +40,13 @@ class Customer(BaseModel):
 class Crm:
     """Answers, or fails while it is down; remembers when it was called."""
 
+    down_s: tuple[float, float] = DOWN_S
     called_s: list[float] = field(default_factory=list)
 
     async def ask(self, now_s: float) -> None:
         self.called_s.append(now_s)
         await asyncio.sleep(0.05)
-        if DOWN_S[0] <= now_s < DOWN_S[1]:
+        if self.down_s[0] <= now_s < self.down_s[1]:
             raise TransientError("503")
 
     def calls(self, from_s: float, to_s: float) -> list[float]:
@@ -65,7 +66,7 @@ def shop(crm: Crm) -> App:
     return app
 
 
-def came() -> list[Event]:
+def came(events: int = EVENTS) -> list[Event]:
     return [
         Event(
             id=f"e{number}",
@@ -75,7 +76,7 @@ def came() -> list[Event]:
             time=instant(START_S),
             data={"name": "ann"},
         )
-        for number in range(EVENTS)
+        for number in range(events)
     ]
 
 
@@ -150,3 +151,13 @@ def test_the_backlog_comes_back_at_twice_the_usual_rate_at_most() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_without_the_fleet_every_worker_probes_for_itself(seed: int) -> None:
     assert "two probes within a reset interval" in outage(seed, fleet=False).problems()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_is_killed_during_an_outage_every_event_ends_in_one_result(seed: int) -> None:
+    crm = Crm(down_s=(START_S + 1.5, START_S + 20.0))
+    world = Scenario(workers=3, settings={"tasks_partitions": 6})
+    verdict = simulate(shop(crm), came(60), seed, scenario=world, tracing=False)
+
+    assert verdict.run.outcome == "done", verdict.run
+    assert (verdict.lost, verdict.doubled) == ([], []), verdict.run
