@@ -44,7 +44,7 @@ class Desk:
         self.handler = handler
         self._answers = Answers(agent, services)
         self._topics = Topics(services.namespace)
-        self._failures = FailureWindow()
+        self._failures = FailureWindow(services.limits.failures)
 
     def open(self, message: Message, clock: Callable[[], float]) -> Call:
         """The task in a record, ready for the handler; `clock` gives monotonic seconds.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from agents.limits.dependencies import Dependencies
+from agents.limits.failures import FailureLimits
 from agents.mind.port import NO_MODEL, ModelPort
 from events import metrics
 from events.broker import Producer
@@ -37,6 +38,8 @@ class WorkLimits:
     """Progress reports of one attempt."""
     repairs_max: int = 2
     """How often a model is shown what is wrong with its answer."""
+    failures: FailureLimits = FailureLimits()  # noqa: RUF009 - frozen
+    """When a version of an agent asks to be paused."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from agents.agent import Agent
 from agents.executor import EventLoopThread, ThreadedExecutor
 from agents.job import Desk
 from agents.limits.dependencies import Dependencies
+from agents.limits.failures import FailureLimits
 from agents.limits.fleet import NO_FLEET, Fleet
 from agents.limits.fleet_loop import fleet_loop
 from agents.limits.fleet_view import FleetView
@@ -187,7 +188,13 @@ class System:
         )
 
         def intake() -> Processor:
-            return Intake(settings.topics, app.plans, app.data_types, settings.event_bytes_max)
+            return Intake(
+                settings.topics,
+                app.plans,
+                app.data_types,
+                settings.event_bytes_max,
+                writer_id=self._name("intake"),
+            )
 
         def orchestrator() -> Processor:
             return Orchestrator(
@@ -206,10 +213,11 @@ class System:
 
     def controller(self) -> Actor:
         """The loop that decides for the fleet; of several coordinators, one owns its partition."""
-        topics = self.settings.topics
+        settings, topics = self.settings, self.settings.topics
+        limits = BreakerLimits(reset_s=settings.breaker_reset_s, ramp_s=settings.breaker_ramp_s)
 
         def controller() -> Processor:
-            return Controller(topics, self._name("controller"), BreakerLimits())
+            return Controller(topics, self._name("controller"), limits)
 
         actor = self._transactional("controller", topics.requests, controller, IDLE_TAKE_S)
         return replace(actor, restores="", aside=True)
@@ -263,6 +271,7 @@ class System:
             limits=WorkLimits(
                 output_bytes_max=settings.output_bytes_max,
                 repairs_max=settings.model_repairs_max,
+                failures=FailureLimits(same_max=settings.pause_after_failures),
             ),
         )
 

@@ -83,6 +83,12 @@ class Settings(BaseSettings):
     span_max: int = Field(default=10_000, ge=1)
     """How far reading may run ahead of the oldest unfinished task of a partition."""
     commit_interval_s: float = Field(default=0.2, gt=0)
+    breaker_reset_s: float = Field(default=10.0, gt=0, le=300)
+    """How long the fleet's breakers stay open before the first probe."""
+    breaker_ramp_s: float = Field(default=10.0, ge=0, le=3600)
+    """How long a backlog is taken up slowly after a breaker closed."""
+    pause_after_failures: int = Field(default=20, ge=0, le=10_000)
+    """Failures of one kind within a minute that pause an agent's version; 0: it is never paused."""
     drain_timeout_s: float = Field(default=5.0, ge=0)
     """How long a stopping or losing worker waits for running tasks."""
 

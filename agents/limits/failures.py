@@ -24,7 +24,7 @@ class FailureLimits:
 
     window_s: float = 60.0
     same_max: int = 20
-    """Failures of one pattern within the window."""
+    """Failures of one pattern within the window; 0: nothing ever pauses it."""
     share_max: float = 0.5
     """Failures among the attempts since the oldest failure of the window."""
     failures_min: int = 50
@@ -61,6 +61,8 @@ class FailureWindow:
 
         What was said is forgotten then: it is said once for each time that it comes true.
         """
+        if self.limits.same_max == 0:
+            return ""
         self._ended += 1
         self._row += 1
         pattern = pattern_of(kind, message)

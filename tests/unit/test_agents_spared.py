@@ -125,6 +125,11 @@ def test_a_storm_of_different_failures_and_a_long_row_are_told_too() -> None:
     assert said[-1] == "10 attempts failed in a row"
 
 
+def test_who_wants_it_is_never_paused() -> None:
+    window = FailureWindow(FailureLimits(same_max=0))
+    assert {window.failed("exception", "x", 0.0) for _ in range(200)} == {""}
+
+
 def test_a_pattern_leaves_out_what_differs() -> None:
     one, other = ("no order 17 at 0x7f3a of 'ann'\nmore", "no order 4 at 0x11 of 'bob'")
     assert pattern_of("permanent", one) == pattern_of("permanent", other)
