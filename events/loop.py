@@ -14,7 +14,15 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from events.broker import LogEnds, LogSlice, Message, Record, Taken, TopicPartition
+from events.broker import (
+    LogEnds,
+    LogSlice,
+    Message,
+    OpenWriter,
+    Record,
+    Taken,
+    TopicPartition,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +118,13 @@ class LastWriter:
     """Transactional id of the newest record's writer. Answer: `str | None`."""
 
     source: TopicPartition
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWriters:
+    """What hides the rest of a topic's partitions: `dict[TopicPartition, OpenWriter]`."""
+
+    topic: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +228,7 @@ Operation = (
     | LogEnd
     | ReadLogs
     | LastWriter
+    | OpenWriters
     | Release
     | Open
     | Start
@@ -224,7 +240,8 @@ Operation = (
     | Note
 )
 Answer = (
-    Taken
+    dict[TopicPartition, OpenWriter]
+    | Taken
     | Revoking
     | dict[TopicPartition, LogSlice]
     | Sequence[Settled]
