@@ -60,8 +60,8 @@ class FleetLimits:
     lease_poll_s: float = 0.1
     first_look_s: float = 2.0
     """How long a new process holds its tasks back for its first look at the decisions."""
-    held_wait_s: float = 30.0
-    """When a task comes back that a person's hold deferred."""
+    defer_s_max: float = 15.0
+    """When a deferred task comes back at the latest: it may as well wait in Kafka."""
     dependencies_max: int = 1_000
     """Decisions that are remembered."""
 
@@ -240,8 +240,9 @@ class FleetView:
         breaker = known.breaker
         until = breaker.probe.until if breaker.probe is not None else breaker.until
         if until is None:
-            return self.limits.held_wait_s
-        return max(until.timestamp() - self.clock(), self.limits.lease_wait_s)
+            return self.limits.defer_s_max
+        wait_s = max(until.timestamp() - self.clock(), self.limits.lease_wait_s)
+        return min(wait_s, self.limits.defer_s_max)
 
     # --- on the event loop
 

@@ -71,7 +71,7 @@ def test_an_attempt_that_the_dependency_let_hang_is_spared() -> None:
 # ---- pace
 
 
-def test_the_pace_of_recovery_is_twice_that_of_before() -> None:
+def test_the_pace_of_recovery_is_not_quite_twice_that_of_before() -> None:
     pace = Pace()
     for tenth in range(200):
         pace.free(2, tenth / 10)
@@ -82,7 +82,8 @@ def test_the_pace_of_recovery_is_twice_that_of_before() -> None:
         n = pace.allowed(100 + step / 100)
         pace.spend(n)
         taken += n
-    assert taken == pytest.approx(2 * 20 * 10, rel=0.1)
+    assert taken == pytest.approx(1.8 * 20 * 10, rel=0.1)
+    assert taken <= 2 * 20 * 10
 
 
 def test_who_never_took_anything_begins_slowly_and_a_clock_that_jumps_back_is_survived() -> None:
@@ -90,7 +91,7 @@ def test_who_never_took_anything_begins_slowly_and_a_clock_that_jumps_back_is_su
     assert pace.allowed(50.0) == 1
     pace.spend(1)
     assert pace.allowed(10.0) == 1
-    assert pace.allowed(10_000.0) == 2
+    assert pace.allowed(10_000.0) == 2, "a quarter of a second of 9 a second"
 
 
 # ---- failures
