@@ -1,4 +1,4 @@
-"""What the simulation driver steps: lives of processes, their loops, their agents, the network.
+"""What the simulation driver steps: lives of processes, their loops and their agents.
 
 An *actor* is a process under a stable name. Each start of it is an `Incarnation`: one connection to
 the broker, one or more loops, at most one event loop for agents. A kill ends all of it at once.
@@ -6,7 +6,7 @@ the broker, one or more loops, at most one event loop for agents. A kill ends al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
@@ -19,7 +19,6 @@ from events.dispatch import Clock, Handles, perform
 from events.errors import CaseworksError, DeclarationError, RetriableError, UnstableError
 from events.memory import Dice, MemoryBroker, MemoryConnection
 from events.memory.consumer import MemoryConsumer
-from events.memory.link import Delivering
 from events.sim_trace import answer_of, text_of
 from events.virtual_loop import VirtualLoop
 
@@ -188,11 +187,12 @@ class LoopRunner:
         """Of the cluster and of the process, when this loop last looked."""
 
     def ready(self, now: float) -> bool:
-        if self.life.frozen:
+        life = self.life
+        if life.frozen:
             return False
         if not self._parked or now >= self._until:
             return True
-        version, activity = self._cluster.version, self.life.activity
+        version, activity = self._cluster.version, life.activity
         if version == self._version and activity == self._activity:
             return False
         settled = activity != self._activity and isinstance(self._pending, op.Collect)
@@ -368,54 +368,3 @@ class AgentStepper:
 
     def finish(self) -> None:
         """It ends with its process."""
-
-
-class Network:
-    """Lets markers, records and delivery reports arrive, in any order that Kafka allows."""
-
-    label = key = "network"
-    only_waits = False
-    done = False
-    life = None
-
-    def __init__(self, broker: MemoryBroker, lives: Callable[[], Iterable[Incarnation]]) -> None:
-        self._broker = broker
-        self._lives = lives
-
-    def ready(self, now: float) -> bool:
-        cluster = self._broker.cluster
-        return bool(cluster.markers) or (cluster.airborne > 0 and bool(self._under_way()))
-
-    def wakes_at(self) -> float:
-        return inf
-
-    def step(self) -> None:
-        """One marker, one record, or the reports that one process waits for."""
-        markers = self._broker.markers
-        under_way = self._under_way()
-        chosen = self._broker.cluster.dice.pick(len(markers) + len(under_way))
-        if chosen < len(markers):
-            self._broker.write_marker(markers[chosen])
-            return
-        life, producer = under_way[chosen - len(markers)]
-        if producer.sending:
-            producer.deliver()
-            return
-        producer.poll()
-        if life is not None:
-            life.activity += 1
-
-    def half_step(self) -> None:
-        """Nothing dies with it."""
-
-    def finish(self) -> None:
-        """It never ends."""
-
-    def _under_way(self) -> list[tuple[Incarnation | None, Delivering]]:
-        links = [(None, self._broker.link), *((life, life.broker.link) for life in self._lives())]
-        return [
-            (life, producer)
-            for life, link in links
-            for producer in link.producers
-            if producer.sending or (producer.reports and not (life is not None and life.frozen))
-        ]

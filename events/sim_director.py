@@ -54,21 +54,22 @@ class Director:
 
     def choose(self, runners: Sequence[Runner], now: float) -> Runner | None:
         """One that is ready, or `None`: time passes. The network comes first among the runners."""
-        able = [runner for runner in runners if runner.ready(now)]
         if self._replays:
-            return self._by_schedule(able)
-        chosen = self._by_chance(able, runners[0])
+            return self._by_schedule([runner for runner in runners if runner.ready(now)])
+        chosen = self._by_chance(runners, now)
         if self._tape is not None:
             self._tape.cut()  # a schedule says who, not how that was drawn
         return chosen
 
-    def _by_chance(self, able: list[Runner], network: Runner) -> Runner | None:
+    def _by_chance(self, runners: Sequence[Runner], now: float) -> Runner | None:
         # Drawn in any case: who is ready must not shift the stream of chance.
         stays = self.rng.random() < self._inertia
+        last, network = self._last, runners[0]
+        if stays and last is not None and last in runners and last.ready(now):
+            return last  # nobody else need be asked
+        able = [runner for runner in runners if runner.ready(now)]
         if not able:
             return None
-        if stays and self._last in able:
-            return self._last
         chosen = able[int(self.rng.random() * len(able))]
         if chosen is network and self.rng.random() > self._haste:
             if len(able) > 1:

@@ -25,8 +25,9 @@ from typing import Literal, Self
 
 from events.errors import BrokerError, OperatorError
 from events.memory import QUIET, Dice, Faults, Fired, Limits, MemoryBroker
-from events.sim_actors import Boot, Incarnation, Network, Runner
+from events.sim_actors import Boot, Incarnation, Runner
 from events.sim_director import Director
+from events.sim_network import Network
 from events.sim_pace import Pace
 from events.sim_schedule import DUE, JUMP, Schedule
 

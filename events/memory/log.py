@@ -53,9 +53,7 @@ class PartitionLog:
     @property
     def stable(self) -> int:
         """Committed readers see nothing from here on."""
-        for first in self.open.values():
-            return first
-        return len(self.entries)
+        return next(iter(self.open.values())) if self.open else len(self.entries)
 
     def fits(self, record: Record) -> bool:
         """Whether the broker takes a record of that size (`max.message.bytes`)."""
