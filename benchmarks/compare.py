@@ -3,7 +3,7 @@
 usage: python -m benchmarks.compare [--rounds 5] [--seconds 10] [--window 2000] [--json FILE]
 
 Both systems run all the time, and one of them is under load: the same client, events and number of
-partitions; the bare loop has a process more. Before anything counts, both work for `--warm-up`
+partitions, in three processes each. Before anything counts, both work for `--warm-up`
 rounds: a cold broker is half as fast. The order changes with every round. The ratio of a round is
 that of its two neighbours in time, so that what else the machine does touches both; their median
 and spread are what the run says. Takes about five minutes.
@@ -216,7 +216,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--window", type=int, default=2000)
     parser.add_argument("--sequential", type=int, default=200)
     parser.add_argument(
-        "--coordinators", type=int, default=1, help="processes that share the inbox"
+        "--coordinators", type=int, default=2, help="processes that share the inbox"
     )
     parser.add_argument("--workers", type=int, default=1, help="processes that share the agents")
     parser.add_argument("--json", type=Path, default=None)
