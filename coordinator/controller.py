@@ -65,7 +65,6 @@ class Controller:
         """*writer_id* is the loop's transactional id."""
         self.topics = topics
         self.changelog: str | None = topics.control
-        self.output = topics.control
         self.limits = limits
         self.state = Decided()
         self._headers = ((WRITER, writer_id.encode()),)

@@ -10,9 +10,9 @@ from pydantic_core import PydanticSerializationError
 
 from coordinator.turn import UNKNOWN, Adopted, Turn
 from coordinator.workflow import Plan
-from events.broker import Headers, LogEnds, Message, Record, TopicPartition
+from events.broker import LogEnds, Message, Record, TopicPartition
 from events.dead_letters import dead_letter_record, letter_for
-from events.envelope import WRITER, read_event, record_of, travelling_of
+from events.envelope import read_event, record_of, travelling_of
 from events.errors import PayloadError
 from events.topics import Topics
 from schemas.base import instant
@@ -35,11 +35,8 @@ class Intake:
         plans: Sequence[Plan],
         data_types: Mapping[str, TypeAdapter[Any]],
         event_bytes_max: int,
-        writer_id: str = "",
     ) -> None:
-        """*data_types*: by event type, what its data must be; *writer_id*: the transactional id."""
-        self.output = topics.inbox
-        self._headers: Headers = ((WRITER, writer_id.encode()),) if writer_id else ()
+        """*data_types*: by event type, what its data must be."""
         self.topics = topics
         self.plan_of = {event_type: plan for plan in plans for event_type in plan.spec.on}
         self.waited_for = frozenset(event_type for plan in plans for event_type in plan.waits)
@@ -123,7 +120,7 @@ class Intake:
             raise PayloadError("not_json", f"cannot be written as JSON again: {error}") from None
         if record.value is not None and len(record.value) > OPENED_BYTES_MAX:
             raise PayloadError("too_large", f"{len(record.value)} bytes as a command")
-        return record._replace(headers=record.headers + self._headers)
+        return record
 
     def _check_data(self, event: Event) -> None:
         data_type = self.data_types.get(event.type)

@@ -50,7 +50,6 @@ class Orchestrator:
         *store_of* opens what holds the state of a partition.
         """
         self.changelog: str | None = topics.cases
-        self.output = topics.cases
         self.limits = limits
         self.store_of = store_of
         self._adopted_at: dict[int, float] = {}

@@ -7,13 +7,13 @@ each was broken once, by experiment or by reason, and each is a deliberate bug o
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from coordinator.admission import Admission
 from coordinator.turn import Processor, Turn
-from events.broker import LogEnds, Message, OpenWriter, Taken, TopicPartition
+from events.broker import LogEnds, Message, Taken, TopicPartition
 from events.errors import (
     AbortableError,
     ChangelogError,
@@ -34,7 +34,6 @@ from events.loop import (
     Note,
     Now,
     Open,
-    OpenWriters,
     Operation,
     Pause,
     Produce,
@@ -74,7 +73,6 @@ class _Restoring:
     end: int | None = None
     offset: int = 0
     stalled_since: float | None = None
-    open_writers: Mapping[TopicPartition, OpenWriter] = field(default_factory=dict)
 
     @property
     def done(self) -> bool:
@@ -247,28 +245,12 @@ class TransactionalLoop:
         now: float = yield Now()
         if state.stalled_since is None:
             state.stalled_since = now
-            yield from self._writers(source, state)  # a first look, to compare with
-        elif now - state.stalled_since > self.limits.stall_s:
+        elif now - state.stalled_since > self.limits.stall_s and self.processor.changelog:
             state.stalled_since = now
-            for writer in (yield from self._writers(source, state)):
-                if writer != self.name:
-                    yield Note("release", {"loop": self.processor.name, "writer": writer})
-                    yield from self._repeat(Release(writer))
-
-    def _writers(self, source: TopicPartition, state: _Restoring) -> Step:
-        """Who left the transaction open.
-
-        A loop without state looks where its like write: whose transaction was the oldest of a
-        partition the last time and still is, is not at work any more.
-        """
-        if self.processor.changelog is None:
-            before = state.open_writers
-            now_open = yield from self._repeat(OpenWriters(self.processor.output))
-            state.open_writers = now_open
-            stuck = (each for at, each in now_open.items() if before.get(at) == each)
-            return tuple(dict.fromkeys(each.writer for each in stuck))
-        writer = yield from self._repeat(LastWriter(self._log(source)))
-        return () if writer is None else (writer,)
+            writer = yield from self._repeat(LastWriter(self._log(source)))
+            if writer is not None and writer != self.name:
+                yield Note("release", {"loop": self.processor.name, "writer": writer})
+                yield from self._repeat(Release(writer))
 
     def _log(self, source: TopicPartition) -> TopicPartition:
         return TopicPartition(self.processor.changelog or "", source.partition)

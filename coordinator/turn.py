@@ -52,9 +52,6 @@ class Processor(Protocol):
     changelog: str | None
     """The topic its state is restored from; `None` for a loop without state."""
 
-    output: str
-    """The topic that its transactions write to first: there a dead one of its kind is found."""
-
     def adopt(self, source: TopicPartition, end: int, now: float) -> Adopted:
         """A partition was assigned, whose changelog ends at `end`: where to read on from."""
 

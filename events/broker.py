@@ -228,14 +228,6 @@ class TransactionalProducer(Protocol):
         """Free the client without finishing its transaction."""
 
 
-class OpenWriter(NamedTuple):
-    """The oldest open transaction of a partition, by its first record."""
-
-    offset: int
-    writer: str
-    """Its `cw-tx` header."""
-
-
 class LogReader(Protocol):
     """Reads any partition from any offset, outside of groups. Owned by one thread."""
 
@@ -259,9 +251,6 @@ class LogReader(Protocol):
 
     def last_writer(self, source: TopicPartition) -> str | None:
         """The `cw-tx` header of the newest record, committed or not: who holds a stalled log."""
-
-    def open_writers(self, topic: str) -> dict[TopicPartition, OpenWriter]:
-        """Where open transactions hide the rest of a partition: since which offset, and whose."""
 
     def close(self) -> None:
         """Free the client."""

@@ -117,7 +117,7 @@ class Handles:
         return self.transactional_id
 
 
-def perform(operation: op.Operation, handles: Handles) -> op.Answer:  # noqa: C901, PLR0912, PLR0915 - a table
+def perform(operation: op.Operation, handles: Handles) -> op.Answer:  # noqa: C901, PLR0912 - a table
     """Do what a loop asks; the answer is what `events.loop` says for the operation.
 
     Raises the errors of `events.errors` that the ports raise, and `DeclarationError` when the
@@ -156,8 +156,6 @@ def perform(operation: op.Operation, handles: Handles) -> op.Answer:  # noqa: C9
             return _there(handles.reader, "reader").read_many(offsets, n)
         case op.LastWriter(source):
             return _there(handles.reader, "reader").last_writer(source)
-        case op.OpenWriters(topic):
-            return _there(handles.reader, "reader").open_writers(topic)
         case op.Discard(partitions):
             _there(handles.executor, "executor").discard(partitions)
         case op.Pause(partitions):

@@ -14,15 +14,7 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from events.broker import (
-    LogEnds,
-    LogSlice,
-    Message,
-    OpenWriter,
-    Record,
-    Taken,
-    TopicPartition,
-)
+from events.broker import LogEnds, LogSlice, Message, Record, Taken, TopicPartition
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +110,6 @@ class LastWriter:
     """Transactional id of the newest record's writer. Answer: `str | None`."""
 
     source: TopicPartition
-
-
-@dataclass(frozen=True, slots=True)
-class OpenWriters:
-    """What hides the rest of a topic's partitions: `dict[TopicPartition, OpenWriter]`."""
-
-    topic: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +213,6 @@ Operation = (
     | LogEnd
     | ReadLogs
     | LastWriter
-    | OpenWriters
     | Release
     | Open
     | Start
@@ -240,8 +224,7 @@ Operation = (
     | Note
 )
 Answer = (
-    dict[TopicPartition, OpenWriter]
-    | Taken
+    Taken
     | Revoking
     | dict[TopicPartition, LogSlice]
     | Sequence[Settled]

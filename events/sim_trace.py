@@ -28,8 +28,6 @@ def text_of(operation: op.Operation) -> str:
             return f"{_name(operation)} {_partitions(partitions)}"
         case op.LogEnd(source) | op.LastWriter(source):
             return f"{_name(operation)} {_partition(source)}"
-        case op.OpenWriters(topic):
-            return f"openwriters {topic}"
         case op.ReadLogs(offsets, n):
             return f"readlogs {_positions(offsets)} {n}"
         case op.Release(transactional_id):

@@ -17,7 +17,7 @@ from typing import Any
 import confluent_kafka as ck
 from confluent_kafka import KafkaError
 
-from events.broker import LogSlice, OpenWriter, TopicPartition
+from events.broker import LogSlice, TopicPartition
 from events.errors import RetriableError
 from events.kafka.config import ClientConfig, Isolation, log
 from events.kafka.errors import ENDS_A_CONSUMER, PARTITION_EOF, translate, translated
@@ -70,17 +70,6 @@ class KafkaLogReader:
             back *= 8
         return None
 
-    def open_writers(self, topic: str) -> dict[TopicPartition, OpenWriter]:
-        everything, found = self._log("read_uncommitted"), {}
-        for number in everything.partitions(topic):
-            source = TopicPartition(topic, number)
-            stable, (_, end) = self.end(source, committed=True), everything.bounds(source)
-            first = everything.read({source: stable}, 1)[source].messages if stable < end else ()
-            writer = first[0].header(WRITER_HEADER) if first else None
-            if writer is not None:
-                found[source] = OpenWriter(stable, writer)
-        return found
-
     def close(self) -> None:
         for each in self._logs.values():
             each.close()
@@ -102,11 +91,6 @@ class _Log:
         """What is being read and has not ended, with the next offset."""
         self._ends: dict[TopicPartition, int] = {}
         """Where each partition ended when its reading began."""
-
-    def partitions(self, topic: str) -> range:
-        with translated(f"partitions of {topic}"):
-            known = self._client.list_topics(topic, timeout=ANSWER_TIMEOUT_S).topics[topic]
-        return range(len(known.partitions))
 
     def bounds(self, source: TopicPartition) -> tuple[int, int]:
         with translated(f"bounds of {source.topic}:{source.partition}"):

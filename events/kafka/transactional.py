@@ -28,8 +28,8 @@ Heard = Callable[[KafkaError | None, Any], None]
 """Called by the library when a record is acknowledged or given up."""
 CALL_TIMEOUT_S = 10.0
 """How long one call of init, commit or abort may take before it is the caller's to repeat."""
-OFFSETS_TIMEOUT_S = 2.0
-HUNG_S = 3.0
+OFFSETS_TIMEOUT_S = 5.0
+HUNG_S = 8.0
 """After which a call that should have returned long ago is given up, and its client with it."""
 ROOM_TIMEOUT_S = 10.0
 """How long a full queue may stay full inside a transaction."""

@@ -101,11 +101,6 @@ class PartitionLog:
         """Who wrote the newest record, by its own word, committed or not."""
         return None if self.newest is None else self.newest.header(WRITER)
 
-    def hiding_writer(self) -> str | None:
-        """Who wrote what everything from the stable offset on is hidden by."""
-        first = self.entries[self.stable] if self.stable < self.end else None
-        return None if first is None else first.header(WRITER)
-
     def compact(self) -> int:
         """Keep the newest committed record of each key, drop tombstones; returns how many went.
 

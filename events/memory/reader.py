@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from events.broker import GroupLag, LogSlice, OpenWriter, TopicPartition, TopicState
+from events.broker import GroupLag, LogSlice, TopicPartition, TopicState
 from events.errors import FatalBrokerError, SetupError
 from events.memory.link import Link
 from events.memory.log import PartitionLog
@@ -43,17 +43,6 @@ class MemoryLogReader:
     def last_writer(self, source: TopicPartition) -> str | None:
         with self._cluster.lock:
             return self._log(source).last_writer()
-
-    def open_writers(self, topic: str) -> dict[TopicPartition, OpenWriter]:
-        with self._cluster.lock:
-            count = self._cluster.topics[topic].state.partitions
-            sources = [TopicPartition(topic, number) for number in range(count)]
-            logs = [(source, self._log(source)) for source in sources]
-            return {
-                source: OpenWriter(log.stable, writer)
-                for source, log in logs
-                if (writer := log.hiding_writer()) is not None
-            }
 
     def close(self) -> None:
         """Nothing to free."""

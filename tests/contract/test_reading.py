@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from events.broker import GroupLag, OpenWriter, Record, TopicPartition
+from events.broker import GroupLag, Record, TopicPartition
 from events.errors import SetupError
 from events.topics import TopicSpec
 from tests.contract.bench import PATIENCE_S, Bench, values
@@ -98,21 +98,6 @@ def test_the_last_writer_of_a_stalled_log_can_be_asked_for(bench: Bench) -> None
     bench.until(lambda: bench.reader.end(source, committed=False) == 2)
 
     assert bench.reader.last_writer(source) == "cw-orchestrator-0"
-
-
-def test_an_open_transaction_is_found_by_what_it_hides(bench: Bench) -> None:
-    topic = bench.topic(partitions=2)
-    one, other = TopicPartition(topic, 0), TopicPartition(topic, 1)
-    bench.produce(*(Record(topic, b"k", b"v", partition=n) for n in (0, 1)))
-    assert bench.reader.open_writers(topic) == {}
-    producer = bench.transactional()
-    producer.begin()
-    producer.produce([Record(topic, b"k", b"open", (("cw-tx", b"cw-intake-0"),), 1)])
-    bench.until(lambda: bench.reader.end(other, committed=False) == 2)
-    bench.produce(Record(topic, b"k", b"behind it", partition=1))
-
-    assert bench.reader.end(one, committed=True) == 1
-    assert bench.reader.open_writers(topic) == {other: OpenWriter(1, "cw-intake-0")}
 
 
 # --- producing
