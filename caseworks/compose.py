@@ -188,13 +188,7 @@ class System:
         )
 
         def intake() -> Processor:
-            return Intake(
-                settings.topics,
-                app.plans,
-                app.data_types,
-                settings.event_bytes_max,
-                writer_id=self._name("intake"),
-            )
+            return Intake(settings.topics, app.plans, app.data_types, settings.event_bytes_max)
 
         def orchestrator() -> Processor:
             return Orchestrator(
