@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -15,8 +14,6 @@ from events.errors import PayloadError, SetupError
 from events.partitioner import partition_of
 from events.settings import Settings
 from schemas.approval import ApprovalEnded, ApprovalRequested
-
-POLL_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,15 +115,13 @@ class Watch:
 
     def wait(self, timeout_s: float) -> ApprovalEnded | None:
         """How it ended, or `None` when nothing was heard in time."""
-        deadline = time.monotonic() + timeout_s
-        while True:
-            for message in self._tail.poll():
-                said = read_approval(message)
-                if isinstance(said, ApprovalEnded) and said.approval_id == self._approval_id:
-                    return said
-            if time.monotonic() >= deadline:
-                return None
-            time.sleep(POLL_S)
+        return self._tail.until(self._its_end, timeout_s)
+
+    def _its_end(self, message: Message) -> ApprovalEnded | None:
+        said = read_approval(message)
+        if isinstance(said, ApprovalEnded) and said.approval_id == self._approval_id:
+            return said
+        return None
 
     def close(self) -> None:
         """Stop looking."""

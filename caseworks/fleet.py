@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
@@ -27,8 +26,6 @@ from schemas.control import (
     Pause,
     PauseOrder,
 )
-
-POLL_S = 0.02
 
 
 def read_decision(message: Message) -> Decision | None:
@@ -126,21 +123,14 @@ def order(
         now=now,
         partition=0,
     )
+
+    def decided(message: Message) -> Decision | None:
+        return read_decision(message) if message.key == key.encode() else None
+
     sources = partitions_of(counts, [settings.topics.control])
     with closing(broker.reader()) as reader:
         tail = Tail.at_end(reader, sources)
         why = produce(broker, [record])
         if why:
             raise SetupError(f"the order was not acknowledged: {why[0]}", hint="caseworks doctor")
-        return _decided(tail, key, timeout_s)
-
-
-def _decided(tail: Tail, key: str, timeout_s: float) -> Decision | None:
-    deadline = time.monotonic() + timeout_s
-    while True:
-        for message in tail.poll():
-            if message.key == key.encode() and (decision := read_decision(message)) is not None:
-                return decision
-        if time.monotonic() >= deadline:
-            return None
-        time.sleep(POLL_S)
+        return tail.until(decided, timeout_s)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from typing import TypeVar
 from uuid import uuid4
 
 from events.broker import Broker, ConsumerSpec, LogReader, Message, TopicPartition
@@ -12,6 +14,8 @@ from events.errors import RetriableError, SetupError
 from events.topics import Topics
 
 SLICE = 1000
+T = TypeVar("T")
+POLL_S = 0.02
 TRIES_MAX = 3
 
 
@@ -85,6 +89,17 @@ class Tail:
             self.positions[source] = max(position, part.next_offset)
             found += part.messages
         return found
+
+    def until(self, found: Callable[[Message], T], timeout_s: float) -> T | None:
+        """What *found* makes of the first message that says it; `None` when none did in time."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            for message in self.poll():
+                if (said := found(message)) is not None:
+                    return said
+            if time.monotonic() >= deadline:
+                return None
+            time.sleep(POLL_S)
 
 
 class Follower:

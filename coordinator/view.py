@@ -8,7 +8,7 @@ from typing import Any
 from coordinator import undo
 from coordinator.effects import Work
 from coordinator.expressions import ExpressionError, compile_expression
-from coordinator.keys import UNDO, WAITING, step_of
+from coordinator.keys import UNDO, WAITING
 from coordinator.workflow import Plan
 from schemas.lean_case import Case, StepState
 from schemas.workflow import StepSpec
@@ -78,7 +78,7 @@ class CaseView:
                 timeout_s=agent.timeout_s,
                 attempts_max=3,
             )
-        return self.plan.steps[step_of(key)]
+        return self.plan.spec_of(key)
 
     def work(self, key: str, step: StepSpec, state: StepState) -> Work:
         """What a task is about. Raises `ExpressionError`."""

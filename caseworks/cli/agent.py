@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from caseworks.cli.base import BootstrapOption, JsonOption, deps_of, settings_of
-from caseworks.cli.breaker import ByOption, TimeoutOption, WhyOption, tell
+from caseworks.cli.breaker import ByOption, TimeoutOption, WhyOption, give
 from caseworks.cli.output import say, write_json, write_table
 
 if TYPE_CHECKING:
@@ -83,16 +83,13 @@ def _order(
     paused: bool,
     as_json: bool,
 ) -> None:
-    from caseworks.fleet import order
     from schemas.control import PauseOrder
 
-    settings, deps = settings_of(bootstrap), deps_of(context)
     version, by, why = said
     request = PauseOrder(
         agent=name, paused=paused, agent_version=version, by=by or getpass.getuser(), why=why
     )
-    decided = order(deps.connect(settings), settings, request, deps.clock(), timeout_s)
-    tell(decided, "caseworks agent list", as_json=as_json)
+    give(context, request, timeout_s, bootstrap, look="agent list", as_json=as_json)
 
 
 def _row(found: AgentState) -> tuple[object, ...]:

@@ -11,7 +11,9 @@ from caseworks.cli.base import BootstrapOption, JsonOption, deps_of, settings_of
 from caseworks.cli.output import note, plain, say, write_json, write_table
 
 if TYPE_CHECKING:
-    from schemas.control import Breaker, BreakerOrdered, Decision
+    from collections.abc import Callable
+
+    from schemas.control import Breaker, BreakerOrder, BreakerOrdered, Decision, PauseOrder
 
 breaker = typer.Typer(
     help="What agents call, and whether the fleet calls it.", no_args_is_help=True
@@ -23,6 +25,12 @@ WhyOption = Annotated[str, typer.Option(help="Why, for who looks later.", show_d
 TimeoutOption = Annotated[
     float, typer.Option("--timeout-s", min=0, help="How long to wait for the decision.")
 ]
+ORDERS: dict[BreakerOrdered, str] = {
+    "open": "Call it no more, until you close or release it: tasks that need it wait in Kafka.",
+    "close": "Call it again; what waits is taken up slowly.",
+    "hold": "Keep it as it is, whatever workers report.",
+    "release": "End a hold: reports move it again.",
+}
 NO_EFFECT = 1
 """Exit code of an order that nothing was heard of."""
 
@@ -45,87 +53,49 @@ def list_(
     say(f"{sum(each.state != 'closed' for each in found)} of {len(found)} let nothing through")
 
 
-@breaker.command(name="open")
-def open_(
+def _ordering(wanted: BreakerOrdered) -> Callable[..., None]:
+    """The command of an order: they differ in nothing but their word."""
+
+    def run(
+        context: typer.Context,
+        name: NameArgument,
+        *,
+        by: ByOption = "",
+        why: WhyOption = "",
+        timeout_s: TimeoutOption = 5.0,
+        bootstrap: BootstrapOption = "",
+        as_json: JsonOption = False,
+    ) -> None:
+        from schemas.control import BreakerOrder
+
+        request = BreakerOrder(dependency=name, order=wanted, by=by or getpass.getuser(), why=why)
+        give(context, request, timeout_s, bootstrap, look="breaker list", as_json=as_json)
+
+    return run
+
+
+for _wanted, _does in ORDERS.items():
+    breaker.command(name=_wanted, help=_does)(_ordering(_wanted))
+
+
+def give(
     context: typer.Context,
-    name: NameArgument,
-    *,
-    by: ByOption = "",
-    why: WhyOption = "",
-    timeout_s: TimeoutOption = 5.0,
-    bootstrap: BootstrapOption = "",
-    as_json: JsonOption = False,
-) -> None:
-    """Call it no more, until you close or release it: tasks that need it wait in Kafka."""
-    _order(context, name, "open", (by, why), timeout_s, bootstrap, as_json=as_json)
-
-
-@breaker.command()
-def close(
-    context: typer.Context,
-    name: NameArgument,
-    *,
-    by: ByOption = "",
-    why: WhyOption = "",
-    timeout_s: TimeoutOption = 5.0,
-    bootstrap: BootstrapOption = "",
-    as_json: JsonOption = False,
-) -> None:
-    """Call it again; what waits is taken up slowly."""
-    _order(context, name, "close", (by, why), timeout_s, bootstrap, as_json=as_json)
-
-
-@breaker.command()
-def hold(
-    context: typer.Context,
-    name: NameArgument,
-    *,
-    by: ByOption = "",
-    why: WhyOption = "",
-    timeout_s: TimeoutOption = 5.0,
-    bootstrap: BootstrapOption = "",
-    as_json: JsonOption = False,
-) -> None:
-    """Keep it as it is, whatever workers report."""
-    _order(context, name, "hold", (by, why), timeout_s, bootstrap, as_json=as_json)
-
-
-@breaker.command()
-def release(
-    context: typer.Context,
-    name: NameArgument,
-    *,
-    by: ByOption = "",
-    why: WhyOption = "",
-    timeout_s: TimeoutOption = 5.0,
-    bootstrap: BootstrapOption = "",
-    as_json: JsonOption = False,
-) -> None:
-    """End a hold: reports move it again."""
-    _order(context, name, "release", (by, why), timeout_s, bootstrap, as_json=as_json)
-
-
-def _order(
-    context: typer.Context,
-    name: str,
-    wanted: BreakerOrdered,
-    said: tuple[str, str],
+    request: BreakerOrder | PauseOrder,
     timeout_s: float,
     bootstrap: str,
     *,
+    look: str,
     as_json: bool,
 ) -> None:
+    """Send an order and tell what came of it; *look* is the command that shows the state."""
     from caseworks.fleet import order
-    from schemas.control import BreakerOrder
 
     settings, deps = settings_of(bootstrap), deps_of(context)
-    by, why = said
-    request = BreakerOrder(dependency=name, order=wanted, by=by or getpass.getuser(), why=why)
     decided = order(deps.connect(settings), settings, request, deps.clock(), timeout_s)
-    tell(decided, "caseworks breaker list", as_json=as_json)
+    _tell(decided, f"caseworks {look}", as_json=as_json)
 
 
-def tell(decided: Decision | None, look: str, *, as_json: bool) -> None:
+def _tell(decided: Decision | None, look: str, *, as_json: bool) -> None:
     """What came of an order; ends the command when nothing did."""
     from schemas.control import Breaker
 

@@ -34,6 +34,17 @@ def prepared() -> CommandLine:
     return command
 
 
+def with_two_letters() -> CommandLine:
+    """A command line with an event that intake refused, and a task that was poison."""
+    command = CommandLine()
+    command.make_topics()
+    command.produce(
+        dead(TOPICS.events, "not_utf8", error="byte 14 is not UTF-8"),
+        dead(TOPICS.tasks("triage"), "poison", case_id=CASE_ID, task_id=f"{CASE_ID}:triage"),
+    )
+    return command
+
+
 def died(event_id: str = "e1", *, on_dead_letter: str = "escalate", **fields: Any) -> Machine:
     """A case whose three first steps are done, each at `COST`, and whose reply died."""
     plan = diamond(on_dead_letter=on_dead_letter)

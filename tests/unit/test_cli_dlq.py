@@ -20,19 +20,14 @@ from tests.unit.dead_cases import (
     place,
     place_of_case,
     prepared,
+    with_two_letters,
 )
 from tests.unit.machine import event
 
 
 @pytest.fixture
 def command() -> CommandLine:
-    made = CommandLine()
-    made.make_topics()
-    made.produce(
-        dead(TOPICS.events, "not_utf8", error="byte 14 is not UTF-8"),
-        dead(TOPICS.tasks("triage"), "poison", case_id=CASE_ID, task_id=f"{CASE_ID}:triage"),
-    )
-    return made
+    return with_two_letters()
 
 
 def test_dead_letters_are_listed_with_their_reason(command: CommandLine) -> None:

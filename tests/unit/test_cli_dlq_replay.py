@@ -14,7 +14,6 @@ from schemas.letter_audit import LetterHandled
 from tests.unit.command_line import COUNTS, TOPICS, CommandLine
 from tests.unit.dead_cases import (
     BAD,
-    CASE_ID,
     EVENTS_DLQ,
     bury,
     dead,
@@ -24,19 +23,14 @@ from tests.unit.dead_cases import (
     place,
     place_of_case,
     prepared,
+    with_two_letters,
 )
 from tests.unit.machine import event, sent
 
 
 @pytest.fixture
 def command() -> CommandLine:
-    made = CommandLine()
-    made.make_topics()
-    made.produce(
-        dead(TOPICS.events, "not_utf8", error="byte 14 is not UTF-8"),
-        dead(TOPICS.tasks("triage"), "poison", case_id=CASE_ID, task_id=f"{CASE_ID}:triage"),
-    )
-    return made
+    return with_two_letters()
 
 
 def test_a_refused_event_goes_back_as_it_was(command: CommandLine) -> None:
