@@ -35,6 +35,8 @@ class Verdict:
     bad_results: int = 0
     dead_letters: int = 0
     strangers: int = 0
+    amended: int = 0
+    """Results that correct an earlier one of their event: what a replay brings."""
     examples: Mapping[str, list[str]] = field(default_factory=dict)
 
     @property
@@ -69,11 +71,16 @@ class Accountant:
         published: Ids of the events whose publication was acknowledged.
         needs: The steps that each step reads, where the order of what is said is checked.
         judge: Whether a result is right.
+        mortal: Dead-letter topics in which letters are expected.
+        amends_max: Results of one event that amend an earlier one: of each replay one.
     """
 
     published: Collection[str]
     needs: Mapping[str, Collection[str]]
     judge: Judge
+    mortal: Collection[str] = ()
+    amends_max: int = 0
+    _amended: Counter[str] = field(default_factory=Counter)
     _events: Counter[str] = field(default_factory=Counter)
     _results: Counter[str] = field(default_factory=Counter)
     _tasks: Counter[tuple[str, int]] = field(default_factory=Counter)
@@ -89,8 +96,11 @@ class Accountant:
         self._events[event_id] += 1
 
     def result(self, event_id: str, body: Mapping[str, Any]) -> None:
-        """A result. One that amends another is none of its own; nobody asks for such here."""
-        self._results[event_id] += 1
+        """A result; one that amends another is none of its own."""
+        if body.get("amends"):
+            self._amended[event_id] += 1
+        else:
+            self._results[event_id] += 1
         if event_id not in self._events:
             self._strange.append(f"result of {event_id}")
         elif not self.judge(event_id, body):
@@ -119,13 +129,15 @@ class Accountant:
             said.add(step)
 
     def dead_letter(self, topic: str, name: str) -> None:
-        """A dead letter: nothing here is wrong enough for one."""
-        self._dead.append(f"{topic}: {name}")
+        """A dead letter: hardly anything here is wrong enough for one."""
+        if topic not in self.mortal:
+            self._dead.append(f"{topic}: {name}")
 
     def verdict(self) -> Verdict:
         """Everything is told."""
         unanswered = [event for event in self.published if not self._results[event]]
-        doubled, tasks = _beyond_first(self._results), _beyond_first(self._tasks)
+        doubled, tasks = _beyond(self._results), _beyond(self._tasks)
+        doubled += _beyond(self._amended, self.amends_max)
         skipped, opens = self._events - self._opens, self._opens - self._events
         found = {
             "lost": [event for event in unanswered if not self._opens[event]],
@@ -152,9 +164,10 @@ class Accountant:
             bad_results=len(self._bad),
             dead_letters=len(self._dead),
             strangers=len(self._strange),
+            amended=self._amended.total(),
             examples={name: names[:SHOWN_MAX] for name, names in found.items() if names},
         )
 
 
-def _beyond_first(counts: Counter[Any]) -> Counter[Any]:
-    return Counter({name: n - 1 for name, n in counts.items() if n > 1})
+def _beyond(counts: Counter[Any], most: int = 1) -> Counter[Any]:
+    return Counter({name: n - most for name, n in counts.items() if n > most})

@@ -37,16 +37,16 @@ def audit(bootstrap: str, namespace: str, accountant: Accountant) -> None:
     """
     counts = partitions_of(bootstrap)
     tellers: list[tuple[str, Callable[[ck.Message], None]]] = [
-        (f"{namespace}.events", lambda m: accountant.event(_header(m, "ce_id"))),
+        (f"{namespace}.events", lambda m: accountant.event(header_of(m, "ce_id"))),
         (f"{namespace}.inbox", lambda m: _tell_command(accountant, m)),
         (f"{namespace}.tasks.", lambda m: _tell_task(accountant, m)),
         (f"{namespace}.results.", lambda m: _tell_result(accountant, m)),
-        (".dlq", lambda m: accountant.dead_letter(m.topic() or "", _header(m, "ce_id"))),
+        (".dlq", lambda m: accountant.dead_letter(m.topic() or "", header_of(m, "ce_id"))),
     ]
     for place, tell in tellers:
         for topic in sorted(counts):
             if _belongs(topic, place, namespace):
-                for message in _committed(bootstrap, topic, counts[topic]):
+                for message in committed(bootstrap, topic, counts[topic]):
                     tell(message)
 
 
@@ -62,7 +62,7 @@ def _belongs(topic: str, place: str, namespace: str) -> bool:
 
 def _tell_command(accountant: Accountant, message: ck.Message) -> None:
     body = json.loads(message.value() or b"")
-    match _header(message, "ce_type"):
+    match header_of(message, "ce_type"):
         case "caseworks.opened":
             accountant.opened(body["case_id"], body["event"]["id"])
         case "caseworks.outcome":
@@ -81,7 +81,7 @@ def _tell_result(accountant: Accountant, message: ck.Message) -> None:
     accountant.result(body["event"]["id"], body)
 
 
-def _header(message: ck.Message, name: str) -> str:
+def header_of(message: ck.Message, name: str) -> str:
     found = dict(message.headers() or ()).get(name)
     return found.decode("utf-8", "replace") if isinstance(found, bytes) else ""
 
@@ -100,7 +100,7 @@ def _reader(bootstrap: str) -> ck.Consumer:
     )
 
 
-def _committed(bootstrap: str, topic: str, partitions: int) -> Iterator[ck.Message]:
+def committed(bootstrap: str, topic: str, partitions: int) -> Iterator[ck.Message]:
     """Every committed record; done when each partition is read up to its high watermark of now."""
     with closing(_reader(bootstrap)) as reader:
         places = [ck.TopicPartition(topic, number, 0) for number in range(partitions)]

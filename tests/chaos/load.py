@@ -80,7 +80,8 @@ class Load:
         """Go on beyond it: faults must meet work."""
         self._workload = workload
         self._places = places
-        self._pace = pace
+        self.pace = pace
+        """May be changed while it runs."""
         self._stop = Event()
         self._again: list[tuple[str, int]] = []
         self._producer = ck.Producer(
@@ -151,7 +152,7 @@ class Load:
         while (
             next_at <= now
             and (self.endless or len(self.seen.sent) < self.goal)
-            and self.seen.in_flight < self._pace.in_flight_max
+            and self.seen.in_flight < self.pace.in_flight_max
         ):
             number = len(self.seen.sent)
             event_id = f"evt-{number:09d}"
@@ -161,7 +162,7 @@ class Load:
             if number % REPEAT_EVERY == 0:
                 self.seen.repeated += 1
                 self._produce(event_id, number)
-            next_at += 1 / self._pace.rate
+            next_at += 1 / self.pace.rate
         return next_at
 
     def _produce(self, event_id: str, number: int) -> None:

@@ -104,3 +104,20 @@ def test_what_is_said_of_a_step_before_the_steps_it_reads_is_out_of_order() -> N
 def test_a_result_that_is_not_the_answer_to_its_event_is_bad(changed: dict[str, object]) -> None:
     assert noop().right("a", body("a"))
     assert not noop().right("a", body("a", **changed))
+
+
+def test_a_correction_that_nobody_asked_for_is_harm() -> None:
+    accountant = told("a", "b")
+    accountant.result("a", body("a", amends="case-a:1"))
+    assert accountant.verdict().doubled_results == 1
+
+
+def test_what_a_replay_may_bring_is_no_harm() -> None:
+    accountant = told("a", "b")
+    accountant.mortal, accountant.amends_max = ("tasks.kb.dlq",), 1
+    accountant.dead_letter("tasks.kb.dlq", "case-a:kb")
+    accountant.result("a", body("a", amends="case-a:1"))
+    assert accountant.verdict().clean
+    assert accountant.verdict().amended == 1
+    accountant.result("a", body("a", amends="case-a:2"))
+    assert accountant.verdict().doubled_results == 1

@@ -7,7 +7,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -38,16 +38,20 @@ class Setup:
     Args:
         coordinators: How many.
         workers: Processes that share the agents out.
+        copies: Of each of them.
         nodes: Of Kafka; three hold three copies of everything.
         behind: Which roles or names reach Kafka through the proxy only.
         mutant: A guard that coordinators lack, to see the check fail.
+        env: More settings of all processes.
     """
 
     coordinators: int = 2
     workers: int = 2
+    copies: int = 1
     nodes: int = 1
     behind: tuple[str, ...] = ()
     mutant: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -122,7 +126,7 @@ def world(
         cluster = stack.enter_context(LocalCluster.start(folder / "kafka", nodes))
         cast = Cast(
             workload,
-            _env(cluster, folder, setup.nodes),
+            _env(cluster, folder, setup),
             folder,
             setup.workers,
             setup.mutant,
@@ -155,7 +159,7 @@ def _network(setup: Setup) -> tuple[Proxy | None, tuple[Node, ...]]:
     return Proxy((told, listened) for listened, told in behind), tuple(made)
 
 
-def _env(cluster: LocalCluster, folder: Path, nodes: int) -> dict[str, str]:
+def _env(cluster: LocalCluster, folder: Path, setup: Setup) -> dict[str, str]:
     return {
         "PYTHONPATH": str(ROOT),
         "CASEWORKS_BOOTSTRAP_SERVERS": cluster.bootstrap,
@@ -163,9 +167,10 @@ def _env(cluster: LocalCluster, folder: Path, nodes: int) -> dict[str, str]:
         "CASEWORKS_DATA_DIR": str(folder / "data"),
         "CASEWORKS_LOG_LEVEL": "warning",
         "CASEWORKS_HTTP_PORT": "0",
-        "CASEWORKS_REPLICATION_FACTOR": str(min(3, nodes)),
+        "CASEWORKS_REPLICATION_FACTOR": str(min(3, setup.nodes)),
         "CASEWORKS_IN_FLIGHT_MAX": "1000",
         **{f"CASEWORKS_{kind}_PARTITIONS": str(count) for kind, count in PARTITIONS.items()},
+        **setup.env,
     }
 
 
@@ -186,7 +191,11 @@ def _make_topics(cast: Cast) -> None:
 def _programs(setup: Setup, cast: Cast, cluster: LocalCluster) -> list[Program]:
     behind = {"CASEWORKS_BOOTSTRAP_SERVERS": cluster.bootstrap_behind}
     made = [cast.coordinator(str(number)) for number in range(setup.coordinators)]
-    made += [cast.worker(number) for number in range(setup.workers)]
+    made += [
+        cast.worker(number, str(copy))
+        for number in range(setup.workers)
+        for copy in range(setup.copies)
+    ]
     return [
         replace(program, env={**program.env, **behind})
         if {program.name, program.role} & set(setup.behind)

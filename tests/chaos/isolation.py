@@ -1,0 +1,214 @@
+"""Bulkheads: whatever one agent does, the others keep their throughput and their latency.
+
+Four agents, each in a process of its own. Events come at half of what the machine takes; one in
+ten is for `a`, which hangs, raises, leaks and dies in turn. `--without bulkhead` is the control
+arm: all four in one process, where an agent that blocks the event loop stops everybody.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.chaos.accountant import Accountant
+from tests.chaos.audit import audit
+from tests.chaos.load import Pace
+from tests.chaos.trial import Ask, Figure, Showing, median_of, percentile
+from tests.chaos.workload import Workload
+from tests.chaos.world import NAMESPACE, Setup, World, world
+
+SLOTS = "bcdbcdbcda"
+"""Whose the events are, in turn."""
+KINDS: Mapping[str, tuple[str, str, float]] = {
+    "quiet": ("work", "work", 0.0),
+    "hang": ("hang", "block", 4.0),
+    "raise": ("raise", "raise", 0.0),
+    "leak": ("work", "leak", 0.04),
+    "die": ("work", "die", 2.0),
+}
+"""What `a` does: as a rule, and once in so many seconds."""
+ROUNDS = 5
+WINDOW_S = 8.0
+LEAD_S = 1.0
+"""Harm is under way for so long before it is measured."""
+CAPACITY_IN_FLIGHT = 200
+CAPACITY_S = 8.0
+WARM_UP_S = 6.0
+SHARE = 0.5
+ENDS_S = 30.0
+"""How long the cases of `a` may take to end after a measurement; its restarts wait ever longer."""
+LAST_ENDS_S = 120.0
+THROUGHPUT_LEAST = 0.9
+P99_TIMES_MOST = 2.0
+SETTINGS = {
+    "CASEWORKS_PAUSE_AFTER_FAILURES": "0",  # paused, it would do no harm
+    "CASEWORKS_TASKS_PARTITIONS": "4",
+}
+
+
+@dataclass(slots=True)
+class Mood:
+    """What `a` does now, and what it was told to do, by event."""
+
+    kind: str = "quiet"
+    often_at: float = 0.0
+    told: dict[str, str] = field(default_factory=dict)
+
+    def begin(self, kind: str) -> None:
+        self.kind, self.often_at = kind, 0.0
+
+    def do(self, event_id: str) -> str:
+        """What the next event of `a` asks for; the same again when it is published again."""
+        if event_id not in self.told:
+            rule, once, every_s = KINDS[self.kind]
+            now = time.monotonic()
+            if every_s and now >= self.often_at:
+                self.often_at, rule = now + every_s, once
+            self.told[event_id] = rule
+        return self.told[event_id]
+
+
+@dataclass(slots=True)
+class Measured:
+    """One measurement of b, c and d."""
+
+    per_s: float
+    p99_ms: float
+    ended_s: float = 0.0
+    """How long the cases of `a` took to end afterwards."""
+
+
+def workload(mood: Mood) -> Workload:
+    """Events of all four; a result is right when its agent worked, and for `a` whatever it is."""
+
+    def event(number: int, event_id: str) -> tuple[str, bytes]:
+        name = SLOTS[number % len(SLOTS)]
+        do = mood.do(event_id) if name == "a" else "work"
+        return f"{name}.wanted", json.dumps({"id": event_id, "do": do}).encode()
+
+    def right(event_id: str, body: Mapping[str, Any]) -> bool:
+        good: bool = body["status"] == "completed" and body["output"] == event_id
+        return good or body["workflow"] == "a"
+
+    names = ("a", "b", "c", "d")
+    return Workload("tests.chaos.bulkhead_app:app", names, names, event, right=right)
+
+
+def isolation(ask: Ask, showing: Showing) -> None:
+    """Run it. Raises `LateError`, `HiddenEndError`."""
+    mood, apart = Mood(), ask.without != "bulkhead"
+    setup = Setup(coordinators=1, workers=4 if apart else 1, env=SETTINGS)
+    pace = Pace(ask.rate or 1e6, CAPACITY_IN_FLIGHT)
+    with world(setup, workload(mood), pace, ask.seed, ask.keep) as running:
+        running.deadline = time.monotonic() + 600.0
+        running.load.endless = True
+        capacity = _capacity(running)
+        rate = ask.rate or SHARE * capacity
+        running.load.pace = Pace(rate, in_flight_max=100_000)
+        running.wait(LEAD_S)
+        ask.told(f"capacity {capacity:.0f} cases/s, load {rate:.0f}")
+        rounds = _rounds(running, mood, ask)
+        mood.begin("quiet")
+        running.load.endless = False
+        if running.wait_answered(LAST_ENDS_S) is None:
+            ask.told(f"{running.load.seen.in_flight} cases unanswered")
+        strangers = [
+            each
+            for each in running.crew.deaths.crashes
+            if apart and not each.startswith("worker-0")
+        ]
+        deaths = len(running.crew.deaths.crashes)
+        running.crew.close()
+        running.load.stop()
+        accountant = Accountant(
+            running.load.seen.published,
+            {},
+            running.cast.workload.right,
+            mortal=[f"{NAMESPACE}.tasks.a.dlq"],
+        )
+        audit(running.cluster.bootstrap, NAMESPACE, accountant)
+    showing.verdict = accountant.verdict()
+    showing.complaints += [f"a neighbour of a ended: {each}" for each in strangers]
+    showing.detail = {"capacity": capacity, "rate": rate, "rounds": _plain(rounds)}
+    showing.figures += [Figure("capacity", capacity, "cases/s"), Figure("load", rate, "cases/s")]
+    showing.figures += [Figure("deaths of a", deaths, "", 1)]
+    showing.figures += figures_of(rounds)
+
+
+def figures_of(rounds: Mapping[str, Sequence[Measured]]) -> list[Figure]:
+    """Medians of all rounds, beside those of the quiet ones."""
+    found: list[Figure] = []
+    quiet = Measured(
+        median_of([each.per_s for each in rounds["quiet"]]),
+        median_of([each.p99_ms for each in rounds["quiet"]]),
+    )
+    found += [Figure("quiet: b, c, d", quiet.per_s, "cases/s")]
+    found += [Figure("quiet: p99", quiet.p99_ms, "ms")]
+    for kind, measured in rounds.items():
+        if kind == "quiet":
+            continue
+        share = median_of([each.per_s for each in measured]) / max(quiet.per_s, 1e-9)
+        p99_ms = median_of([each.p99_ms for each in measured])
+        times = p99_ms / max(quiet.p99_ms, 1e-9)
+        ends_s = max(each.ended_s for each in measured)
+        found += [
+            Figure(f"{kind}: share of the quiet throughput", share, "", THROUGHPUT_LEAST),
+            Figure(f"{kind}: p99", p99_ms, "ms"),
+            Figure(f"{kind}: p99, times the quiet one", times, "", None, P99_TIMES_MOST, True),
+            Figure(f"{kind}: cases of a ended after at most", ends_s, "s"),
+        ]
+    return found
+
+
+def _capacity(running: World) -> float:
+    """Cases a second of all four, so many in flight."""
+    seen = running.load.seen
+    running.wait(WARM_UP_S)
+    begun, before = time.monotonic(), len(seen.answered)
+    running.wait(CAPACITY_S)
+    return (len(seen.answered) - before) / (time.monotonic() - begun)
+
+
+def _rounds(running: World, mood: Mood, ask: Ask) -> dict[str, list[Measured]]:
+    found: dict[str, list[Measured]] = {kind: [] for kind in KINDS}
+    count = ask.rounds or ROUNDS
+    for number in range(count):
+        for kind in KINDS:
+            mood.begin(kind)
+            measured = _measure(running, mood, ask.seconds or WINDOW_S)
+            found[kind].append(measured)
+            ask.told(
+                f"{number + 1}/{count} {kind:<6} {measured.per_s:7.1f} cases/s, p99 "
+                f"{measured.p99_ms:7.1f} ms, a ended after {measured.ended_s:.1f} s"
+            )
+    return found
+
+
+def _measure(running: World, mood: Mood, window_s: float) -> Measured:
+    running.wait(LEAD_S)
+    seen, begun = running.load.seen, time.monotonic()
+    running.wait(window_s)
+    ended = time.monotonic()
+    mood.begin("quiet")
+    took_s = running.wait_answered(ENDS_S)
+    sent, answered = dict(seen.sent), dict(seen.answered)
+    theirs = [name for name in sent if SLOTS[int(name[4:]) % len(SLOTS)] != "a"]
+    done = sum(begun <= answered.get(name, 0.0) < ended for name in theirs)
+    late = time.monotonic()
+    latencies = [
+        1000 * (answered.get(name, late) - sent[name])
+        for name in theirs
+        if begun <= sent[name] < ended
+    ]
+    per_s = done / (ended - begun)
+    return Measured(per_s, percentile(latencies, 0.99), ENDS_S if took_s is None else took_s)
+
+
+def _plain(rounds: Mapping[str, Sequence[Measured]]) -> dict[str, list[list[float]]]:
+    return {
+        kind: [[each.per_s, each.p99_ms, each.ended_s] for each in found]
+        for kind, found in rounds.items()
+    }
