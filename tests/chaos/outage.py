@@ -48,7 +48,7 @@ def workload() -> Workload:
         good: bool = body["status"] == "completed" and body["output"] == event_id
         return good
 
-    return Workload("tests.chaos.outage_app:app", ("looking",), ("look_up",), event, right=right)
+    return Workload("tests.chaos.outage_app:app", ("looking",), ("look",), event, right=right)
 
 
 def outage(ask: Ask, showing: Showing) -> None:

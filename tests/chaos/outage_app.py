@@ -15,7 +15,7 @@ app = App("outage")
 
 
 @app.agent(calls=("crm",), timeout_s=10.0, in_flight_max=64)
-async def look_up(wanted: dict[str, Any], context: Context) -> str:
+async def look(wanted: dict[str, Any], context: Context) -> str:
     async with context.call("crm"):
         status = await ask(ADDRESS, f"/{wanted['id']}")
         if status >= 500:
@@ -23,4 +23,4 @@ async def look_up(wanted: dict[str, Any], context: Context) -> str:
     return str(wanted["id"])
 
 
-app.workflow("looking", on={"look.wanted": dict[str, Any]}, steps=[look_up])
+app.workflow("looking", on={"look.wanted": dict[str, Any]}, steps=[look])

@@ -10,6 +10,7 @@ from tests.chaos.isolation import isolation
 from tests.chaos.letters import letters
 from tests.chaos.outage import outage
 from tests.chaos.trial import Ask, Showing, Trial
+from tests.chaos.worker_kills import worker_kills
 
 TRIALS: tuple[Trial, ...] = (
     Trial(
@@ -19,6 +20,7 @@ TRIALS: tuple[Trial, ...] = (
     ),
     Trial("outage", "a dependency is away for a minute: one probe at a time", outage),
     Trial("letters", "10,000 dead letters are listed, and replayed though it is killed", letters),
+    Trial("worker-kills", "16 kill -9 of eight workers over 100,000 tasks in order", worker_kills),
 )
 GUARDS = ("bulkhead",)
 """What `--without` may leave out."""
