@@ -18,7 +18,7 @@ class Ledger:
         `observe(3); observe(7); finish(7)`: the watermark is 3. `finish(3)`: it is 8.
     """
 
-    __slots__ = ("_order", "_unfinished", "committed", "end")
+    __slots__ = ("_order", "_unfinished", "committed", "end", "finished")
 
     def __init__(self) -> None:
         self._order: deque[int] = deque()
@@ -27,6 +27,8 @@ class Ledger:
         """The position behind the highest observed offset."""
         self.committed: int | None = None
         """The watermark that was last committed; the caller sets it."""
+        self.finished = 0
+        """How many offsets were finished so far."""
 
     def observe(self, offset: int) -> bool:
         """An offset was delivered; false when it was seen before and is to be left alone."""
@@ -44,6 +46,7 @@ class Ledger:
         if offset not in self._unfinished:
             return False
         self._unfinished.remove(offset)
+        self.finished += 1
         while self._order and self._order[0] not in self._unfinished:
             self._order.popleft()
         return True
@@ -57,6 +60,11 @@ class Ledger:
     def unfinished(self) -> int:
         """How many observed offsets are not finished."""
         return len(self._unfinished)
+
+    @property
+    def open(self) -> tuple[int, ...]:
+        """The observed offsets that are not finished, rising."""
+        return tuple(sorted(self._unfinished))
 
     @property
     def span(self) -> int:
