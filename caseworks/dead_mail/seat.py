@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from events.broker import Broker, Consumer, ConsumerSpec, LogReader, TopicPartition
-from events.errors import PayloadError, SetupError
+from events.errors import PayloadError, RetriableError, SetupError, UnstableError
 from events.settings import Settings
 from schemas.letter_audit import LetterRun
 
@@ -49,7 +49,7 @@ class Seat:
     def starts(self, reader: LogReader) -> tuple[dict[TopicPartition, int], bool]:
         """Where the run stands, and whether it has only begun. Waits until it has its seat."""
         self._sit()
-        committed = self._consumer.committed(self._wanted)
+        committed = self._committed()
         fresh = all(position is None for position in committed.values())
         return {
             source: reader.beginning(source) if position is None else position
@@ -65,6 +65,19 @@ class Seat:
         """Leave."""
         self._consumer.close()
 
+    def _committed(self) -> dict[TopicPartition, int | None]:
+        """Asked until it is stable: who was killed may have left a transaction that moves it."""
+        deadline = time.monotonic() + JOIN_TIMEOUT_S
+        while True:
+            try:
+                return self._consumer.committed(self._wanted)
+            except (RetriableError, UnstableError) as error:
+                if time.monotonic() >= deadline:
+                    told = f"nobody can say where {self._run.name} stands: {error}"
+                    hint = f"caseworks dlq replay --resume {self._run.name}"
+                    raise SetupError(told, hint=hint) from None
+            self._sit()  # a member that does not take is no member for long
+
     def _sit(self) -> None:
         deadline = time.monotonic() + JOIN_TIMEOUT_S
         wait_s = 0.0
@@ -73,4 +86,6 @@ class Seat:
                 return
             wait_s = 0.1
         told = f"the group of {self._run.name} did not take this process in {JOIN_TIMEOUT_S:g} s"
-        raise SetupError(told, hint=f"wait until the other one is gone, then --resume {self.name}")
+        raise SetupError(
+            told, hint=f"wait until the other one is gone, then --resume {self._run.name}"
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,8 +13,8 @@ import pytest
 from caseworks.dead_mail.audit import Audit
 from caseworks.dead_mail.runs import batches
 from caseworks.dead_mail.transactions import Transactions
-from events.broker import Message, Record, TopicPartition
-from events.errors import AbortableError, RetriableError, SetupError
+from events.broker import ConsumerSpec, Message, Record, TopicPartition
+from events.errors import AbortableError, RetriableError, SetupError, UnstableError
 from events.settings import Settings
 from schemas.commands import Replay
 from tests.unit.command_line import TOPICS, CommandLine
@@ -136,3 +136,31 @@ def test_replay_and_audit_are_one_transaction_for_named_letters_too() -> None:
     assert command.records(TOPICS.inbox) == command.records(TOPICS.letter_audit) == []
     assert command("dlq", "replay", place).code == 0
     assert len(command.records(TOPICS.inbox)) == 1
+
+
+@dataclass
+class Vague:
+    """A broker whose consumers cannot say at first where their group stands."""
+
+    inner: Any
+    unsure: list[BaseException]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def consumer(self, spec: ConsumerSpec) -> Any:
+        return Vague(self.inner.consumer(spec), self.unsure)
+
+    def committed(self, partitions: Iterable[TopicPartition]) -> Any:
+        if self.unsure:
+            raise self.unsure.pop(0)
+        return self.inner.committed(partitions)
+
+
+def test_a_run_waits_until_the_broker_knows_where_it_stands() -> None:
+    command = prepared()
+    places = bury(command, *(died(f"e{number}") for number in range(3)))
+    vague = Vague(command.broker, [UnstableError("not yet"), RetriableError("slow")])
+    assert typed(vague, *WHOLE) == 0
+    assert vague.unsure == []
+    assert len(command.records(TOPICS.inbox)) == len(places)
