@@ -27,8 +27,8 @@ from events.loop import (
     Begin,
     Commit,
     Committed,
+    Departed,
     Init,
-    LastWriter,
     LogEnd,
     Loop,
     Note,
@@ -58,8 +58,10 @@ class LoopLimits:
     """Aborts at one position before the batch is halved."""
     fenced_again_s: float = 60.0
     """A second fencing within this time ends the process."""
-    stall_s: float = 1.0
-    """How long an open transaction may hide a position before its writer is released."""
+    look_s: float = 1.0
+    """How often a look for those who left the group is tried until it succeeds."""
+    looks_max: int = 30
+    """After so many in vain the broker has ended by itself what they left open."""
     restore_batch: int = 20_000
     watch_s: float = 1.0
     """How often a loop with an admission looks whether it must wait."""
@@ -72,7 +74,6 @@ class _Restoring:
     committed: int | None = None
     end: int | None = None
     offset: int = 0
-    stalled_since: float | None = None
 
     @property
     def done(self) -> bool:
@@ -103,6 +104,10 @@ class TransactionalLoop:
         self.epochs: dict[TopicPartition, int] = {}
         self.ready: dict[TopicPartition, int | None] = {}
         self.pending: dict[TopicPartition, _Restoring] = {}
+        self.inherited: set[TopicPartition] = set()
+        """Assigned, and not yet known whether who had it left a transaction open."""
+        self.looks = 0
+        self.looked_at = float("-inf")
         self.stopped: dict[TopicPartition, str] = {}
         """Partitions whose changelog cannot be read, and why: they stand still."""
         self.batch = limits.batch_max
@@ -127,6 +132,8 @@ class TransactionalLoop:
             if self.pending:
                 messages = [m for m in messages if m.source in self.ready]
                 yield from self._restore_pending()
+            elif self.inherited:
+                yield from self._release_departed()
             now: float = yield Now()
             yield from self._watch(now)
             try:
@@ -149,6 +156,9 @@ class TransactionalLoop:
             if self.epochs.get(source) != epoch:
                 self._forget(source)
                 self.pending[source] = _Restoring()
+                self.inherited.add(source)
+                self.looks = 0
+        self.inherited &= taken.assignment.keys()
         self.epochs = dict(taken.assignment)
         self.aborts = 0
 
@@ -180,9 +190,9 @@ class TransactionalLoop:
             yield from self._begin_restore()
             stuck = yield from self._read_changelogs()
         except UnstableError:
-            stuck = list(self.pending)
-        for source in stuck:
-            yield from self._stalled(source, self.pending[source])
+            stuck = True
+        if stuck:
+            yield from self._release_departed()
         done = [s for s, state in self.pending.items() if state.done]
         if not done:
             return
@@ -203,7 +213,7 @@ class TransactionalLoop:
         now: float = yield Now()
         for source in new:
             state = self.pending[source]
-            state.committed, state.end, state.stalled_since = committed[source], 0, None
+            state.committed, state.end = committed[source], 0
             if self.processor.changelog is not None:
                 state.end = yield from self._repeat(LogEnd(self._log(source)))
                 adopted = self.processor.adopt(source, state.end, now)
@@ -212,13 +222,13 @@ class TransactionalLoop:
                     yield self._discarded(source, adopted.discarded)
 
     def _read_changelogs(self) -> Step:
-        """One slice of each; returns the partitions where an open transaction hides the rest."""
+        """One slice of each; returns whether open transactions hide the rest of all of them."""
         behind = {s: state for s, state in self.pending.items() if not state.done}
         if not behind:
-            return []
+            return False
         offsets = {self._log(source): state.offset for source, state in behind.items()}
         slices = yield from self._repeat(ReadLogs(offsets, self.limits.restore_batch))
-        stuck = []
+        stuck = True
         for source, state in behind.items():
             slice_ = slices[self._log(source)]
             try:
@@ -226,11 +236,9 @@ class TransactionalLoop:
             except ChangelogError as error:
                 yield from self._stop(source, error)
                 continue
-            if slice_.next_offset == state.offset:
-                stuck.append(source)
-            else:
-                state.offset, state.stalled_since = slice_.next_offset, None
-        return stuck if len(stuck) == len(behind) else []
+            stuck = stuck and slice_.next_offset == state.offset
+            state.offset = slice_.next_offset
+        return stuck
 
     def _stop(self, source: TopicPartition, error: ChangelogError) -> Step:
         """A record cannot be read: this partition stands still, the others go on."""
@@ -240,17 +248,28 @@ class TransactionalLoop:
         said = {"loop": self.processor.name, "partition": source.partition, "error": str(error)}
         yield Note("stopped", said)
 
-    def _stalled(self, source: TopicPartition, state: _Restoring) -> Step:
-        """An open transaction hides what we need: after a while, end it for its writer."""
+    def _release_departed(self) -> Step:
+        """End the transactions of those who had these partitions and left the group.
+
+        Such a transaction hides what we restore from, or what it wrote and all that comes behind
+        it, until the broker's time-out. In an outage the broker cannot say who left: then we do
+        not insist, but look again a little later.
+        """
         now: float = yield Now()
-        if state.stalled_since is None:
-            state.stalled_since = now
-        elif now - state.stalled_since > self.limits.stall_s and self.processor.changelog:
-            state.stalled_since = now
-            writer = yield from self._repeat(LastWriter(self._log(source)))
-            if writer is not None and writer != self.name:
+        if not self.inherited or abs(now - self.looked_at) < self.limits.look_s:
+            return
+        self.looked_at = now
+        self.looks += 1
+        try:
+            departed: frozenset[str] = yield Departed(tuple(sorted(self.inherited)))
+            for writer in sorted(departed - {self.name}):
                 yield Note("release", {"loop": self.processor.name, "writer": writer})
-                yield from self._repeat(Release(writer))
+                yield Release(writer)
+        except (RetriableError, FencedError) as error:
+            yield Note("retried", {"loop": self.processor.name, "error": str(error)})
+            if self.looks < self.limits.looks_max:
+                return
+        self.inherited.clear()
 
     def _log(self, source: TopicPartition) -> TopicPartition:
         return TopicPartition(self.processor.changelog or "", source.partition)

@@ -66,6 +66,13 @@ Assignment = Mapping[TopicPartition, int]
 """Owned partitions with the epoch of their assignment; a regained partition has a new epoch."""
 
 
+class OffsetAndMetadata(NamedTuple):
+    """A committed position, and the text that was committed beside it (at most 4096 bytes)."""
+
+    offset: int
+    metadata: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Taken:
     """The reply to a take: messages of owned partitions, all of the epoch they are stamped with.
@@ -154,6 +161,20 @@ class Consumer(Protocol):
     def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int | None]:
         """Committed positions. Raises `UnstableError` while a transaction may still move them."""
 
+    def departed(self, partitions: Iterable[TopicPartition]) -> frozenset[str]:
+        """Who committed these positions in a transaction last and is no named member any more.
+
+        By transactional id, which is the name of a member that has both. Raises `RetriableError`.
+        """
+
+    def resumed_from(
+        self, partitions: Iterable[TopicPartition]
+    ) -> dict[TopicPartition, OffsetAndMetadata | None]:
+        """The commits that reading of these owned partitions went on from; `None`: there was none.
+
+        Asks nobody. Leaves out what is not known yet: nothing of it was delivered.
+        """
+
     def open(self, positions: Mapping[TopicPartition, int | None]) -> None:
         """Deliver from these positions on (`None`: the earliest); resumes paused partitions."""
 
@@ -163,8 +184,15 @@ class Consumer(Protocol):
     def resume(self, partitions: Iterable[TopicPartition]) -> None:
         """Deliver again, from where it stopped."""
 
-    def commit(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Commit positions synchronously. Raises `RetriableError` or `FencedError`: refused."""
+    def commit(
+        self,
+        positions: Mapping[TopicPartition, int],
+        metadata: Mapping[TopicPartition, str] | None = None,
+    ) -> None:
+        """Commit positions synchronously, with a text beside those that *metadata* has one for.
+
+        Raises `RetriableError` or `FencedError`: refused.
+        """
 
     def group_metadata(self) -> Any:
         """The membership that `send_offsets` is fenced by; read it right after a take."""
@@ -248,9 +276,6 @@ class LogReader(Protocol):
         self, offsets: Mapping[TopicPartition, int], n: int
     ) -> dict[TopicPartition, LogSlice]:
         """The same for several partitions at once, `n` messages of all together at the most."""
-
-    def last_writer(self, source: TopicPartition) -> str | None:
-        """The `cw-tx` header of the newest record, committed or not: who holds a stalled log."""
 
     def close(self) -> None:
         """Free the client."""

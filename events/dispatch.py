@@ -142,8 +142,10 @@ def perform(operation: op.Operation, handles: Handles) -> op.Answer:  # noqa: C9
             _there(handles.executor, "executor").start(jobs)
         case op.Collect(timeout_s):
             return _there(handles.executor, "executor").collect(timeout_s)
-        case op.CommitOffsets(positions):
-            handles.consumer.commit(positions)
+        case op.CommitOffsets(positions, metadata):
+            handles.consumer.commit(positions, metadata)
+        case op.ResumedFrom(partitions):
+            return handles.consumer.resumed_from(partitions)
         case op.Abort():
             _transactional(handles).abort()
         case op.Open(positions):
@@ -154,8 +156,8 @@ def perform(operation: op.Operation, handles: Handles) -> op.Answer:  # noqa: C9
             return _there(handles.reader, "reader").end(source, committed=False)
         case op.ReadLogs(offsets, n):
             return _there(handles.reader, "reader").read_many(offsets, n)
-        case op.LastWriter(source):
-            return _there(handles.reader, "reader").last_writer(source)
+        case op.Departed(partitions):
+            return handles.consumer.departed(partitions)
         case op.Discard(partitions):
             _there(handles.executor, "executor").discard(partitions)
         case op.Pause(partitions):

@@ -11,10 +11,18 @@ its last commits and yields the `Take` again.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from events.broker import LogEnds, LogSlice, Message, Record, Taken, TopicPartition
+from events.broker import (
+    LogEnds,
+    LogSlice,
+    Message,
+    OffsetAndMetadata,
+    Record,
+    Taken,
+    TopicPartition,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +114,10 @@ class ReadLogs:
 
 
 @dataclass(frozen=True, slots=True)
-class LastWriter:
-    """Transactional id of the newest record's writer. Answer: `str | None`."""
+class Departed:
+    """Who moved these positions last and left the group since. Answer: `frozenset[str]`."""
 
-    source: TopicPartition
+    partitions: tuple[TopicPartition, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +141,8 @@ class Job(NamedTuple):
     """A message to execute; the executor's answer comes back as `Settled`."""
 
     message: Message
+    failure: str = ""
+    """Not to be executed, but answered as failed, of this kind."""
 
 
 class Settled(NamedTuple):
@@ -169,9 +179,20 @@ class Discard:
 
 @dataclass(frozen=True, slots=True)
 class CommitOffsets:
-    """Commit positions without a transaction."""
+    """Commit positions without a transaction, and texts beside some of them."""
 
     positions: Mapping[TopicPartition, int]
+    metadata: Mapping[TopicPartition, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ResumedFrom:
+    """The commits that reading went on from, without those that are not known yet.
+
+    Answer: `dict[TopicPartition, OffsetAndMetadata | None]`.
+    """
+
+    partitions: tuple[TopicPartition, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,13 +233,14 @@ Operation = (
     | Committed
     | LogEnd
     | ReadLogs
-    | LastWriter
+    | Departed
     | Release
     | Open
     | Start
     | Collect
     | Discard
     | CommitOffsets
+    | ResumedFrom
     | Pause
     | Resume
     | Note
@@ -229,6 +251,8 @@ Answer = (
     | dict[TopicPartition, LogSlice]
     | Sequence[Settled]
     | dict[TopicPartition, int | None]
+    | dict[TopicPartition, OffsetAndMetadata | None]
+    | frozenset[str]
     | LogEnds
     | float
     | str

@@ -22,11 +22,11 @@ def text_of(operation: op.Operation) -> str:
             return f"produce {' '.join(map(_record, (*records, *marks)))}"
         case op.SendOffsets(positions) | op.CommitOffsets(positions) | op.Open(positions):
             return f"{_name(operation)} {_positions(positions)}"
-        case op.Committed(partitions) | op.Discard(partitions):
+        case op.Committed(partitions) | op.Departed(partitions) | op.Discard(partitions):
             return f"{_name(operation)} {_partitions(partitions)}"
         case op.Pause(partitions) | op.Resume(partitions):
             return f"{_name(operation)} {_partitions(partitions)}"
-        case op.LogEnd(source) | op.LastWriter(source):
+        case op.LogEnd(source):
             return f"{_name(operation)} {_partition(source)}"
         case op.ReadLogs(offsets, n):
             return f"readlogs {_positions(offsets)} {n}"

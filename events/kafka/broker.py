@@ -46,7 +46,12 @@ class KafkaBroker:
         self._replication = replication
 
     def consumer(self, spec: ConsumerSpec) -> KafkaConsumer:
-        return KafkaConsumer(self._config.member(spec), spec, trouble=self._config.trouble)
+        return KafkaConsumer(
+            self._config.member(spec),
+            spec,
+            trouble=self._config.trouble,
+            aside=self._config.reader("read_uncommitted"),
+        )
 
     def producer(self, *, ordered: bool = True) -> KafkaProducer | EagerProducer:
         if ordered:

@@ -28,6 +28,7 @@ from confluent_kafka import KafkaError, KafkaException
 from events.broker import (
     ConsumerSpec,
     Message,
+    OffsetAndMetadata,
     RevokeHandler,
     Taken,
     TopicPartition,
@@ -41,6 +42,7 @@ from events.errors import (
     UnstableError,
 )
 from events.kafka.config import Config, Trouble, log, nobody
+from events.kafka.departed import metadata_in, not_members, writers_of
 from events.kafka.errors import (
     ENDS_A_CONSUMER,
     OUT_OF_LOG,
@@ -68,8 +70,13 @@ class KafkaConsumer:
         *,
         trouble: Trouble = nobody,
         make: Callable[[Config], Any] = ck.Consumer,
+        aside: Config | None = None,
     ) -> None:
+        """*aside*: of a client that reads what is not committed, to ask about those who left."""
         self._spec = spec
+        self._aside = aside
+        self._writers: dict[TopicPartition, str] = {}
+        """Who moved the positions that were asked for."""
         self._trouble = trouble
         self._where = f"consumer of {spec.group}"
         self._handler: RevokeHandler | None = None
@@ -78,6 +85,8 @@ class KafkaConsumer:
         """Replaced, never changed: a `Taken` may hold it."""
         self._times_assigned: dict[TopicPartition, int] = {}
         self._lost: set[TopicPartition] = set()
+        self._resumed: dict[TopicPartition, OffsetAndMetadata | None] = {}
+        """By owned partition that is read: the commit that reading went on from."""
         self._collecting = False
         self._torn: set[TopicPartition] = set()
         """Revoked since `consume` began: its batch may hold messages from before."""
@@ -106,6 +115,17 @@ class KafkaConsumer:
         self._handler = handler
 
     def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int | None]:
+        found = self._committed(partitions)
+        return {at: None if each is None else each.offset for at, each in found.items()}
+
+    def resumed_from(
+        self, partitions: Iterable[TopicPartition]
+    ) -> dict[TopicPartition, OffsetAndMetadata | None]:
+        return {at: self._resumed[at] for at in partitions if at in self._resumed}
+
+    def _committed(
+        self, partitions: Iterable[TopicPartition]
+    ) -> dict[TopicPartition, OffsetAndMetadata | None]:
         asked = [ck.TopicPartition(*each) for each in partitions]
         where = f"{self._where}, committed positions"
         try:
@@ -117,10 +137,25 @@ class KafkaConsumer:
                 raise
         with translated(where):
             _raise_first(answer)
+        self._writers |= metadata_in(answer)
         return {
-            TopicPartition(each.topic, each.partition): each.offset if each.offset >= 0 else None
+            TopicPartition(each.topic, each.partition): OffsetAndMetadata(
+                each.offset, each.metadata or ""
+            )
+            if each.offset >= 0
+            else None
             for each in answer
         }
+
+    def departed(self, partitions: Iterable[TopicPartition]) -> frozenset[str]:
+        asked, me = list(partitions), self._spec.instance
+        if me is None or self._aside is None:
+            return frozenset()
+        unknown = [at for at in asked if at not in self._writers]
+        if unknown:
+            self._writers |= writers_of(self._aside, self._spec.group, unknown)
+        names = {self._writers.pop(at, me) for at in asked} - {me}
+        return not_members(self._aside, self._spec.group, me, names) if names else frozenset()
 
     def open(self, positions: Mapping[TopicPartition, int | None]) -> None:
         self._positions.open({at: to for at, to in positions.items() if at in self._owned})
@@ -131,11 +166,17 @@ class KafkaConsumer:
     def resume(self, partitions: Iterable[TopicPartition]) -> None:
         self._positions.resume(at for at in partitions if at in self._owned)
 
-    def commit(self, positions: Mapping[TopicPartition, int]) -> None:
+    def commit(
+        self,
+        positions: Mapping[TopicPartition, int],
+        metadata: Mapping[TopicPartition, str] | None = None,
+    ) -> None:
         if not positions:
             return
-        where = f"{self._where}, commit"
-        offsets = [ck.TopicPartition(*at, offset) for at, offset in positions.items()]
+        where, beside = f"{self._where}, commit", metadata or {}
+        offsets = [
+            ck.TopicPartition(*at, offset, beside.get(at)) for at, offset in positions.items()
+        ]
         try:
             with translated(where):
                 _raise_first(self._client.commit(offsets=offsets, asynchronous=False))
@@ -233,7 +274,11 @@ class KafkaConsumer:
         """
         if self._positions.unopened and not self._spec.paused_on_assign:
             with suppress(UnstableError, RetriableError):
-                self._positions.start(self.committed(sorted(self._positions.unopened)))
+                found = self._committed(sorted(self._positions.unopened))
+                self._resumed |= found
+                self._positions.start(
+                    {at: None if each is None else each.offset for at, each in found.items()}
+                )
         self._positions.start_earliest()
 
     def _revoked(self, _client: Any, parts: list[ck.TopicPartition]) -> None:
@@ -252,6 +297,7 @@ class KafkaConsumer:
     def _gone(self, gone: frozenset[TopicPartition]) -> None:
         self._membership = None
         self._owned = {at: epoch for at, epoch in self._owned.items() if at not in gone}
+        self._resumed = {at: each for at, each in self._resumed.items() if at in self._owned}
         self._positions.forget(gone)
         if self._collecting:
             self._torn.update(gone)

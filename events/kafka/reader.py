@@ -25,9 +25,6 @@ from events.kafka.messages import to_messages
 
 ANSWER_TIMEOUT_S = 5.0
 BATCH_MAX = 100_000
-WRITER_HEADER = "cw-tx"
-LOOK_BACK = 16
-"""How many offsets before the end the newest record is looked for first; then ever more."""
 
 
 class KafkaLogReader:
@@ -55,20 +52,6 @@ class KafkaLogReader:
     ) -> dict[TopicPartition, LogSlice]:
         """As the port says; one fetch serves all partitions of a broker."""
         return self._log("read_committed").read(offsets, n)
-
-    def last_writer(self, source: TopicPartition) -> str | None:
-        everything = self._log("read_uncommitted")
-        first, end = everything.bounds(source)
-        back = LOOK_BACK
-        while end > first:
-            start = max(first, end - back)
-            found = everything.read({source: start}, end - start)[source].messages
-            if found:
-                return found[-1].header(WRITER_HEADER)
-            if start == first:
-                break
-            back *= 8
-        return None
 
     def close(self) -> None:
         for each in self._logs.values():

@@ -39,7 +39,8 @@ class KafkaTransactionalProducer:
     """See `events.broker.TransactionalProducer`."""
 
     def __init__(self, config: Config) -> None:
-        self._where = f"transactions of {config['transactional.id']}"
+        self._name: str = config["transactional.id"]
+        self._where = f"transactions of {self._name}"
         self._aside: Aside | None = None
         self._marks: dict[TopicPartition, int] = {}
         """Where the marks of this transaction end, as far as they were acknowledged."""
@@ -76,7 +77,8 @@ class KafkaTransactionalProducer:
     def send_offsets(self, positions: Mapping[TopicPartition, int], metadata: Any) -> None:
         if metadata is None:
             raise AbortableError(f"{self._where}, offsets: the group membership is over")
-        offsets = [ck.TopicPartition(*at, offset) for at, offset in positions.items()]
+        # Whose transaction moved a position stands beside it: see `events.kafka.departed`.
+        offsets = [ck.TopicPartition(*at, offset, self._name) for at, offset in positions.items()]
         send = self._client.send_offsets_to_transaction
         if self._aside is None:
             self._aside = Aside(self._where)

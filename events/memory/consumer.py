@@ -9,6 +9,7 @@ from time import monotonic
 from events.broker import (
     ConsumerSpec,
     Message,
+    OffsetAndMetadata,
     RevokeHandler,
     Taken,
     TopicPartition,
@@ -34,6 +35,8 @@ class _Fetch:
     epoch: int
     position: int | None
     paused: bool
+    resumed: OffsetAndMetadata | None = None
+    """The commit that reading went on from, once it has a position."""
 
 
 class MemoryConsumer:
@@ -204,7 +207,8 @@ class MemoryConsumer:
             source = fetch.log.source
             if self._group.offsets.unstable(source):
                 return False
-            fetch.position = self._group.offsets.position(source) or fetch.log.first
+            fetch.resumed = self._group.offsets.committed(source)
+            fetch.position = fetch.resumed.offset if fetch.resumed else fetch.log.first
         if fetch.position < fetch.log.first:
             if self.spec.paused_on_assign:
                 where = (self.spec.group, fetch.log.source, fetch.position, fetch.log.first)
@@ -249,6 +253,19 @@ class MemoryConsumer:
                 found[tp] = offsets.position(tp)
             return found
 
+    def departed(self, partitions: Iterable[TopicPartition]) -> frozenset[str]:
+        with self._cluster.lock:
+            self._link.enter()
+            return self._group.departed(partitions)
+
+    def resumed_from(
+        self, partitions: Iterable[TopicPartition]
+    ) -> dict[TopicPartition, OffsetAndMetadata | None]:
+        with self._cluster.lock:
+            self._link.enter()
+            fetches = {tp: self._fetches[tp] for tp in partitions if tp in self._fetches}
+            return {tp: each.resumed for tp, each in fetches.items() if self._positioned(each)}
+
     def open(self, positions: Mapping[TopicPartition, int | None]) -> None:
         with self._cluster.lock:
             self._link.enter()
@@ -270,7 +287,11 @@ class MemoryConsumer:
                 if (fetch := self._fetches.get(tp)) is not None:
                     fetch.paused = paused
 
-    def commit(self, positions: Mapping[TopicPartition, int]) -> None:
+    def commit(
+        self,
+        positions: Mapping[TopicPartition, int],
+        metadata: Mapping[TopicPartition, str] | None = None,
+    ) -> None:
         with self._cluster.lock:
             self._link.enter()
             membership = self.group_metadata()
@@ -279,7 +300,7 @@ class MemoryConsumer:
                 raise FencedError(f"{self.spec.group} refuses the commit: {refusal}")
             if self._link.strikes("retriable"):
                 raise RetriableError(f"{self.spec.group}: the commit timed out")
-            self._cluster.move(self._group, membership.member_id, positions)
+            self._cluster.move(self._group, membership.member_id, positions, metadata=metadata)
 
     def group_metadata(self) -> Membership:
         member = self._member

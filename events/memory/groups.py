@@ -15,8 +15,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
+from types import MappingProxyType
 
-from events.broker import ConsumerSpec, TopicPartition
+from events.broker import ConsumerSpec, OffsetAndMetadata, TopicPartition
 from events.memory.log import Transaction
 
 
@@ -56,13 +57,22 @@ class Offsets:
 
     settled: dict[TopicPartition, tuple[int, int]] = field(default_factory=dict)
     """(number of the write, position)"""
+    texts: dict[TopicPartition, tuple[int, str]] = field(default_factory=dict)
+    """(number of the write, metadata): of the last write that had some."""
     pending: dict[Transaction, dict[TopicPartition, tuple[int, int]]] = field(default_factory=dict)
     """Of transactions whose marker has not arrived here."""
+    writers: dict[TopicPartition, str] = field(default_factory=dict)
+    """Whose transaction moved a position last."""
     _writes: count[int] = field(default_factory=count)
 
-    def write(self, positions: Mapping[TopicPartition, int]) -> None:
+    def write(
+        self,
+        positions: Mapping[TopicPartition, int],
+        metadata: Mapping[TopicPartition, str] = MappingProxyType({}),
+    ) -> None:
         """Commit without a transaction."""
         number = next(self._writes)
+        self.texts.update({tp: (number, text) for tp, text in metadata.items()})
         self.settled.update({tp: (number, position) for tp, position in positions.items()})
 
     def write_pending(
@@ -78,6 +88,7 @@ class Offsets:
         for tp, written in self.pending.pop(transaction).items():
             if transaction.committed and written > self.settled.get(tp, (-1, 0)):
                 self.settled[tp] = written
+                self.writers[tp] = transaction.transactional_id
 
     def unstable(self, tp: TopicPartition) -> bool:
         """Whether a transaction may still move this position."""
@@ -87,6 +98,14 @@ class Offsets:
         """The committed position."""
         written = self.settled.get(tp)
         return None if written is None else written[1]
+
+    def committed(self, tp: TopicPartition) -> OffsetAndMetadata | None:
+        """The committed position, with the metadata of that very commit."""
+        written = self.settled.get(tp)
+        if written is None:
+            return None
+        number, text = self.texts.get(tp, (-1, ""))
+        return OffsetAndMetadata(written[1], text if number == written[0] else "")
 
 
 class Group:
@@ -132,6 +151,12 @@ class Group:
         if instance is None:
             return None
         return next((m for m in self.members.values() if m.spec.instance == instance), None)
+
+    def departed(self, partitions: Iterable[TopicPartition]) -> frozenset[str]:
+        """Who moved these positions last and is no named member any more."""
+        writers = {self.offsets.writers.get(tp, "") for tp in partitions}
+        named = {member.spec.instance for member in self.members.values()}
+        return frozenset(writers - named - {""})
 
     def owned(self, member_id: str) -> tuple[TopicPartition, ...]:
         """What a member owns: nothing any more once it has rejoined, until the next generation."""

@@ -9,7 +9,6 @@ record on is hidden from committed readers until then.
 from __future__ import annotations
 
 from events.broker import LogSlice, Message, Record, TopicPartition
-from events.envelope import WRITER
 
 RECORD_OVERHEAD_BYTES = 80
 """Roughly what the broker's batch framing adds to a lone record."""
@@ -96,10 +95,6 @@ class PartitionLog:
             found += [message for message in self.entries[at:until] if message is not None]
             at = until
         return LogSlice(found, at)
-
-    def last_writer(self) -> str | None:
-        """Who wrote the newest record, by its own word, committed or not."""
-        return None if self.newest is None else self.newest.header(WRITER)
 
     def compact(self) -> int:
         """Keep the newest committed record of each key, drop tombstones; returns how many went.

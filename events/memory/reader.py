@@ -40,10 +40,6 @@ class MemoryLogReader:
             n -= len(found[source].messages)
         return found
 
-    def last_writer(self, source: TopicPartition) -> str | None:
-        with self._cluster.lock:
-            return self._log(source).last_writer()
-
     def close(self) -> None:
         """Nothing to free."""
 

@@ -87,19 +87,6 @@ def test_the_high_watermark_counts_open_transactions_and_the_stable_offset_does_
     assert (list(waiting.messages), waiting.next_offset) == ([], 1)
 
 
-def test_the_last_writer_of_a_stalled_log_can_be_asked_for(bench: Bench) -> None:
-    topic = bench.topic()
-    source = TopicPartition(topic, 0)
-    assert bench.reader.last_writer(source) is None
-    bench.produce(Record(topic, b"k", b"v", (("cw-tx", b"first"),)))
-    producer = bench.transactional()
-    producer.begin()
-    producer.produce([Record(topic, b"k", b"open", (("cw-tx", b"cw-orchestrator-0"),))])
-    bench.until(lambda: bench.reader.end(source, committed=False) == 2)
-
-    assert bench.reader.last_writer(source) == "cw-orchestrator-0"
-
-
 # --- producing
 
 

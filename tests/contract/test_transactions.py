@@ -364,3 +364,28 @@ def test_a_mark_that_is_refused_aborts_the_transaction(bench: Bench) -> None:
 
     with pytest.raises(AbortableError):
         whole()
+
+
+def test_who_moved_a_position_in_a_transaction_and_left_the_group_is_known(bench: Bench) -> None:
+    if not bench.broker.features.static_membership:
+        pytest.skip("members of this broker have no names")
+    topic = bench.topic(partitions=2)
+    both = [TopicPartition(topic, number) for number in range(2)]
+    leaver, stayer = (f"{name}-{uuid4().hex[:12]}" for name in ("a", "b"))
+    leaves, stays = (bench.consumer(topic, instance=name) for name in (leaver, stayer))
+    bench.shared([leaves, stays], [1, 1])
+    producer = bench.transactional(leaver)
+    producer.begin()
+    producer.send_offsets({both[0]: 3}, leaves.group_metadata())
+    producer.commit()
+    producer.begin()
+    producer.produce([Record(topic, b"k", b"left open", (), 1)])
+    producer.send_offsets({both[0]: 4}, leaves.group_metadata())
+    bench.until(lambda: bench.reader.end(both[1], committed=False) > 0)
+
+    assert stays.departed(both) == frozenset(), "it is still there"
+    leaves.close()
+    bench.assigned(stays, n=2)
+
+    assert stays.departed(both) == {leaver}
+    assert stays.departed(both[1:]) == frozenset(), "nobody ever moved this one"

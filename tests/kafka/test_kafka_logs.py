@@ -64,7 +64,6 @@ def test_what_comes_after_the_end_is_read_later(world: World) -> None:
     at = TopicPartition(topic, 0)
     reader = world.closing(world.broker.reader())
     assert reader.read(at, 0, 5).next_offset == 0
-    assert reader.last_writer(at) is None
     world.put(*numbered(topic, 2))
     assert [m.offset for m in reader.read(at, 0, 5).messages] == [0, 1]
     world.put(*numbered(topic, 1))

@@ -92,12 +92,6 @@ def test_compaction_leaves_alone_what_is_not_stable(log: PartitionLog) -> None:
     assert log.compact() == 0
 
 
-def test_the_last_writer_is_known_before_its_transaction_ends(log: PartitionLog) -> None:
-    log.append(Record("t", b"k", b"v", (("cw-tx", b"cw-orchestrator-1"),)), 0, transaction())
-
-    assert log.last_writer() == "cw-orchestrator-1"
-
-
 def test_the_size_of_a_record_counts_its_headers() -> None:
     bare, full = Record("t", b"k", b"v"), Record("t", b"k", b"v", (("name", b"value"),))
 

@@ -45,6 +45,9 @@ class FakeConsumer:
     def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int | None]:
         return dict.fromkeys(partitions)
 
+    def departed(self, partitions: Iterable[TopicPartition]) -> frozenset[str]:
+        raise NotImplementedError(partitions)
+
     def open(self, positions: Mapping[TopicPartition, int | None]) -> None: ...
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None: ...

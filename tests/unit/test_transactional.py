@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from coordinator.orchestrator import Orchestrator
@@ -12,9 +12,10 @@ from coordinator.turn import Adopted
 from coordinator.world import OrchestratorLimits
 from events.broker import ConsumerSpec, LogEnds, Record, TopicPartition
 from events.dispatch import Handles, advance
-from events.errors import FencedError, StateLostError
+from events.errors import FencedError, RetriableError, StateLostError
 from events.loop import Operation, ReadLogs, Take
 from events.memory import MemoryBroker
+from events.memory.consumer import MemoryConsumer
 from events.memory.producers import MemoryTransactionalProducer
 from events.partitioner import partition_of
 from events.topics import Partitions, Topics, catalogue
@@ -50,7 +51,9 @@ class Forgetful(DictStore):
 class Stand:
     """One orchestrator's loop on a broker of its own."""
 
-    def __init__(self, partitions: int = 1) -> None:
+    def __init__(
+        self, consumer: type[MemoryConsumer] = MemoryConsumer, partitions: int = 1
+    ) -> None:
         self.now = START
         self.broker = MemoryBroker(lambda: self.now)
         agents = ("triage", "billing", "kb", "reply", "spare")
@@ -71,7 +74,7 @@ class Stand:
         self.handles = Handles(
             self.broker,
             lambda: self.now,
-            self.broker.consumer(spec),
+            consumer(self.broker.link, spec),
             transactional_id="w",
             reader=self.broker.reader(),
             note=lambda name, fields: self.noted.append((name, fields)),
@@ -200,3 +203,59 @@ def test_a_state_that_is_ahead_of_its_changelog_or_long_unseen_is_thrown_away() 
     stand.it.states[0].log_offset = 3
     assert stand.it.adopt(INBOX, end, later + 1) == Adopted(0, "stale")
     assert stand.case_ids() == []
+
+
+class Unanswered(MemoryConsumer):
+    """A question who left finds no answer, once."""
+
+    broken = False
+
+    def departed(self, partitions: Iterable[TopicPartition]) -> frozenset[str]:
+        if self.broken:
+            self.broken = False
+            raise RetriableError("the broker is away")
+        return super().departed(partitions)
+
+
+def dies_inside(stand: Stand, name: str) -> None:
+    """Somebody takes the partition over, commits once, and dies within his next transaction."""
+    process = stand.broker.connect(name)
+    member = process.consumer(ConsumerSpec("cw.orchestrator", ("cw.inbox",), name))
+    while INBOX not in member.take(1, 0).assignment:
+        stand.turns(1)
+    producer = process.transactional(name)
+    producer.init()
+    for last in (False, True):
+        producer.begin()
+        if last:
+            producer.produce([Record("cw.cases", b"k", b"left open", partition=0)])
+        producer.send_offsets({INBOX: 0}, member.group_metadata())
+        if not last:
+            producer.commit()
+    process.link.cut()
+    stand.now += 7  # its session is over, its transaction is not
+
+
+def test_a_transaction_that_somebody_who_died_left_open_is_ended_by_who_takes_over() -> None:
+    stand = Stand()
+    stand.turns(2)
+    dies_inside(stand, "a")
+    stand.turns(6)
+
+    assert ("release", {"loop": "orchestrator", "writer": "a"}) in stand.noted
+    assert INBOX in stand.loop.ready
+
+
+def test_while_nobody_can_say_who_died_it_is_asked_again_a_little_later() -> None:
+    stand = Stand(Unanswered)
+    stand.turns(2)
+    dies_inside(stand, "a")
+    assert isinstance(stand.handles.consumer, Unanswered)
+    stand.handles.consumer.broken = True
+    stand.turns(6)
+    assert not stand.handles.consumer.broken
+    assert INBOX not in stand.loop.ready, "it asks once a second"
+
+    stand.now += 1
+    stand.turns(6)
+    assert INBOX in stand.loop.ready
