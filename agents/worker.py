@@ -1,8 +1,11 @@
 """The worker loop of one agent: takes tasks, hands them to the executor, commits what is settled.
 
 At least once: an offset is finished when the outcome (or dead letter) of its task is acknowledged,
-and a commit never passes an unfinished one (I8). Everything in flight is bounded; the loop takes
-less rather than pausing, because pausing throws prefetched records away. Before partitions go, it
+and a commit never passes an unfinished one (I8). Tasks are read ahead of what can run, and start
+when it is their turn (`agents.backlog`). Everything is bounded; partitions whose tasks may not be
+read any further are paused, which throws away what the client fetched of them: with hysteresis, so
+that it happens once in thousands of tasks. Urgent ones keep coming meanwhile, and so do
+rebalances. Before partitions go, it
 stops starting their tasks, waits for those that run, within a budget, commits those partitions
 alone and discards the rest. For partitions that are lost nothing is committed.
 """
@@ -13,13 +16,13 @@ from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from agents.backlog import Backlog, Bounds, Place
 from agents.errors import WorkerStuckError
 from agents.limits.fleet import Standing
 from agents.limits.gate import Gate, always
 from agents.limits.pace import Pace
 from events.broker import Message, Taken, TopicPartition
 from events.errors import FencedError, RetriableError, UnstableError
-from events.lanes import Lanes
 from events.ledger import Ledger
 from events.loop import (
     Collect,
@@ -51,26 +54,31 @@ class WorkerConfig:
     """The bounds of one agent's worker loop."""
 
     agent: str
-    in_flight_max: int = 64
-    """Tasks that are taken and not settled."""
-    in_flight_bytes_max: int = 67_108_864
-    span_max: int = 10_000
+    bounds: Bounds = field(default_factory=Bounds)
+    urgent_topic: str = ""
+    """The topic of its urgent lane."""
+    span_max: int = 100_000
     """How far a partition is read ahead of its oldest unfinished task."""
     ordered: bool = False
     """Tasks with the same key run one after another."""
     commit_interval_s: float = 0.2
     drain_timeout_s: float = 5.0
     take_timeout_s: float = 0.05
-    pause_after_s: float = 1.0
-    """Full for so long, it pauses its partitions and goes on serving rebalances."""
 
     @classmethod
     def of(cls, spec: AgentSpec, settings: Settings) -> WorkerConfig:
         """The smaller of the agent's bounds and the process's."""
         return cls(
             agent=spec.name,
-            in_flight_max=min(spec.in_flight_max, settings.in_flight_max),
-            in_flight_bytes_max=settings.in_flight_bytes_max,
+            bounds=Bounds(
+                in_flight_max=min(spec.in_flight_max, settings.in_flight_max),
+                in_flight_bytes_max=settings.in_flight_bytes_max,
+                normal_share=settings.normal_share,
+                read_ahead_max=settings.read_ahead_max,
+                read_ahead_bytes_max=settings.read_ahead_bytes_max,
+                key_depth_max=settings.key_depth_max,
+            ),
+            urgent_topic=settings.topics.tasks(spec.name, "urgent"),
             span_max=settings.span_max,
             ordered=spec.order_by is not None,
             commit_interval_s=settings.commit_interval_s,
@@ -82,8 +90,8 @@ class WorkerConfig:
 def worker_loop(config: WorkerConfig, gate: Gate = always) -> Loop:
     """The loop; its consumer subscribes to both lanes of the agent.
 
-    *gate* says whether tasks are taken: as they come, at the pace of before an outage, one at a
-    time, or not at all. Then its partitions are paused, and what waits does so in Kafka.
+    *gate* says whether tasks start: as they come, at the pace of before an outage, one at a time,
+    or not at all. Then its partitions are paused, and all but what was read waits in Kafka.
     """
     return _Worker(config, gate).run()
 
@@ -104,22 +112,16 @@ class _Worker:
         self.gate = gate
         self.standing: Standing = "free"
         self.pace = Pace()
-        self.singles: set[tuple[TopicPartition, int]] = set()
-        """Taken one at a time, and not settled."""
+        self.singles: set[Place] = set()
+        """Started one at a time, and not settled."""
         self.now = 0.0
-        self.accepted = 0
-        """Taken in this turn."""
+        self.started = 0
+        """In this turn."""
         self.partitions: dict[TopicPartition, _Partition] = {}
-        self.held: dict[tuple[TopicPartition, int], Message] = {}
-        """Taken and not settled, waiting in lanes included."""
-        self.held_bytes = 0
-        self.largest = 1
-        self.lanes: Lanes[Message] = Lanes()
+        self.backlog = Backlog(config.bounds, config.urgent_topic, ordered=config.ordered)
         self.paused: set[TopicPartition] = set()
-        self.full_since: float | None = None
-        self.stalled = False
         self.commit_at = 0.0
-        self.told = 0
+        self.told = (0, 0, 0)
 
     def run(self) -> Loop:
         try:
@@ -131,42 +133,26 @@ class _Worker:
 
     def _turn(self) -> Step:
         self.standing = self.gate()
-        room, waiting = self._room(), self.lanes.waiting > 0
-        if room > 0 or self.stalled or not self.partitions:
-            # What waits in a lane starts when something is settled: then wait for that instead.
-            wait_s = 0.0 if waiting or self.stalled else self.config.take_timeout_s
-            yield from self._take(max(room, 1), wait_s)
-        full = self._room() <= 0
-        settled = yield Collect(self.config.take_timeout_s if full or waiting else 0.0)
-        yield from self._settle(settled)
+        room = 0 if self.standing == "shut" else self.backlog.room
+        # What waits starts when something is settled: then wait for that instead.
+        patient = room > 0 and not self.backlog.waiting
+        yield from self._take(max(room, 1), self.config.take_timeout_s if patient else 0.0)
+        yield from self._start()
+        patient = room > 0 and not self.backlog.waiting
+        settled = yield Collect(0.0 if patient else self.config.take_timeout_s)
+        self._settle(settled)
         now: float = yield Now()
         self.now = now
         if self.standing == "free":
-            self.pace.free(self.accepted, now)
-        self.accepted = 0
+            self.pace.free(self.started, now)
+        self.started = 0
         if now >= self.commit_at:
             self.commit_at = now + self.config.commit_interval_s
             yield from self._commit(self.partitions)
             yield from self._tell()
-        yield from self._balance(now)
+        yield from self._balance()
 
     # --- taking
-
-    def _room(self) -> int:
-        config = self.config
-        bytes_left = config.in_flight_bytes_max - self.held_bytes
-        if bytes_left <= 0:
-            return 0
-        room = min(config.in_flight_max - len(self.held), max(bytes_left // self.largest, 1))
-        match self.standing:
-            case "free":
-                return room
-            case "slow":
-                return min(room, self.pace.allowed(self.now))
-            case "single":
-                return min(room, 1 - len(self.singles))
-            case "shut":
-                return 0
 
     def _take(self, n: int, timeout_s: float) -> Step:
         answer: Taken | Revoking = yield Take(n, timeout_s)
@@ -174,7 +160,7 @@ class _Worker:
             yield from self._revoke(answer.partitions)
             answer = yield Take(n, timeout_s)
         yield from self._assign(answer)
-        yield from self._accept(answer.messages)
+        self._accept(answer.messages)
 
     def _assign(self, taken: Taken) -> Step:
         """State belongs to an epoch: a partition that was lost and regained starts anew."""
@@ -195,52 +181,56 @@ class _Worker:
             self.paused -= again
             yield Resume(tuple(sorted(again)))
 
-    def _accept(self, messages: Sequence[Message]) -> Step:
-        jobs = []
+    def _accept(self, messages: Sequence[Message]) -> None:
         for message in messages:
-            source = message.source
-            partition = self.partitions.get(source)
+            partition = self.partitions.get(message.source)
             if partition is None or partition.epoch != message.epoch:
                 continue  # not ours: it is delivered again to whom it belongs
             if not partition.ledger.observe(message.offset):
                 continue  # delivered twice in one epoch: it is in flight or finished
-            size = len(message.value or b"")
-            self.accepted += 1
-            if self.standing == "single":
-                self.singles.add((source, message.offset))
-            self.held[source, message.offset] = message
-            self.held_bytes += size
-            self.largest = max(self.largest, size)
-            if not self.config.ordered or self.lanes.enter(message.key, message):
-                partition.running += 1
-                jobs.append(Job(message))
-        if self.standing == "slow":
-            self.pace.spend(self.accepted)
-        if jobs:
-            yield Start(jobs)
+            self.backlog.put(message)
 
-    def _settle(self, settled: Sequence[Settled]) -> Step:
-        jobs = []
+    # --- starting and settling
+
+    def _start(self) -> Step:
+        messages = self.backlog.start(self._allowed())
+        if not messages:
+            return
+        for message in messages:
+            self.partitions[message.source].running += 1
+        self.started += len(messages)
+        if self.standing == "slow":
+            self.pace.spend(len(messages))
+        elif self.standing == "single":
+            self.singles.update((message.source, message.offset) for message in messages)
+        yield Start([Job(message) for message in messages])
+
+    def _allowed(self) -> int:
+        """How many tasks the gate lets through."""
+        match self.standing:
+            case "free":
+                return self.config.bounds.in_flight_max
+            case "slow":
+                return self.pace.allowed(self.now)
+            case "single":
+                return 1 - len(self.singles)
+            case "shut":
+                return 0
+
+    def _settle(self, settled: Sequence[Settled]) -> None:
+        """Make room. What waits starts after the next take, which may bring what is urgent."""
         for each in settled:
             partition = self.partitions.get(each.source)
             if partition is None or partition.epoch != each.epoch:
                 continue  # settled after its partition went: whoever owns it runs it again
             if partition.ledger.finish(each.offset):
                 partition.running -= 1
-                jobs += self._release((each.source, each.offset))
-        if jobs:
-            yield Start(jobs)
+                self._end((each.source, each.offset))
 
-    def _release(self, place: tuple[TopicPartition, int]) -> list[Job]:
-        """A task no longer runs; returns the next of its lane."""
-        message = self.held.pop(place)
+    def _end(self, place: Place) -> None:
+        """A task no longer runs."""
+        self.backlog.end(place)
         self.singles.discard(place)
-        self.held_bytes -= len(message.value or b"")
-        following = self.lanes.leave(message.key) if self.config.ordered else None
-        if following is None:
-            return []
-        self.partitions[following.source].running += 1
-        return [Job(following)]
 
     # --- committing
 
@@ -264,24 +254,23 @@ class _Worker:
                 return
 
     def _tell(self) -> Step:
-        held = len(self.held)
-        if held != self.told:
-            self.told = held
-            yield Note("in_flight", {"agent": self.config.agent, "in_flight": held})
+        backlog = self.backlog
+        told = (len(backlog.running), backlog.normal.waiting, backlog.urgent.waiting)
+        if told != self.told:
+            self.told = told
+            fields = dict(zip(("in_flight", "normal", "urgent"), told, strict=True))
+            yield Note("in_flight", {"agent": self.config.agent, **fields})
 
     # --- bounds
 
-    def _balance(self, now: float) -> Step:
-        """Pause what may not run further ahead, resume what may; with hysteresis."""
-        if self.standing == "shut":
-            self.full_since, self.stalled = now, True
-        elif self._room() > 0:
-            self.full_since, self.stalled = None, False
-        elif self.full_since is None:
-            self.full_since = now
-        else:
-            self.stalled = now - self.full_since >= self.config.pause_after_s
-        wanted = {source for source in self.partitions if self._too_far(source) or self.stalled}
+    def _balance(self) -> Step:
+        """Pause what may not be read any further, resume what may; with hysteresis."""
+        shut = self.standing == "shut"
+        wanted = {
+            source
+            for source in self.partitions
+            if self._too_far(source) or shut or self.backlog.holds(source)
+        }
         pause = wanted - self.paused
         resume = self.paused.intersection(self.partitions) - wanted
         self.paused = (self.paused | pause) - resume
@@ -303,13 +292,13 @@ class _Worker:
     def _revoke(self, partitions: frozenset[TopicPartition]) -> Step:
         """Drain within the budget, commit these partitions alone, and let go of them."""
         going = [source for source in self.partitions if source in partitions]
-        self._unqueue(going)
+        self.backlog.drop(going)
         now: float = yield Now()
         until = now + self.config.drain_timeout_s
         while now < until and any(self.partitions[source].running for source in going):
             before = now
             settled = yield Collect(min(self.config.take_timeout_s, until - now))
-            yield from self._settle(settled)
+            self._settle(settled)
             now = yield Now()
             if not settled and now <= before:
                 break  # a clock that stands still while partitions go: nothing more will come
@@ -321,26 +310,16 @@ class _Worker:
         )
         yield from self._drop(going)
 
-    def _unqueue(self, going: Sequence[TopicPartition]) -> None:
-        """Forget what waits in lanes and was not started."""
-        for message in self.lanes.drop(lambda waiting: waiting.source in going):
-            del self.held[message.source, message.offset]
-            self.singles.discard((message.source, message.offset))
-            self.held_bytes -= len(message.value or b"")
-
     def _drop(self, gone: Sequence[TopicPartition]) -> Step:
-        """Forget partitions; what ran on them makes room for the next of its lane."""
+        """Forget partitions; what ran on them makes room for what waits."""
         if not gone:
             return
-        self._unqueue(gone)
-        jobs: list[Job] = []
-        for place in [place for place in self.held if place[0] in gone]:
-            jobs += self._release(place)
+        self.backlog.drop(gone)
+        for place in [place for place in self.backlog.running if place[0] in gone]:
+            self._end(place)
         for source in gone:
             del self.partitions[source]
         yield Discard(frozenset(gone))
-        if jobs:
-            yield Start(jobs)
 
 
 def _names(sources: Iterable[TopicPartition]) -> list[str]:

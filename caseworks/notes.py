@@ -33,7 +33,10 @@ class Notes:
         if name == "committed":
             self._committed(loop, fields["turn"])
         elif name == "in_flight":
-            self.telemetry.set("caseworks_in_flight", fields["in_flight"], agent=fields["agent"])
+            agent = fields["agent"]
+            self.telemetry.set("caseworks_in_flight", fields["in_flight"], agent=agent)
+            for lane in ("normal", "urgent"):
+                self.telemetry.set("caseworks_read_ahead", fields[lane], agent=agent, lane=lane)
         elif name in ("aborted", "fenced", "retried"):
             self.telemetry.count("caseworks_transactions_total", loop=loop, end=name)
             _log.warning(name, **{key: str(value) for key, value in fields.items()})

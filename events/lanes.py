@@ -18,7 +18,8 @@ class Lanes(Generic[W]):
     __slots__ = ("_lanes", "waiting")
 
     def __init__(self) -> None:
-        self._lanes: dict[Hashable, deque[W]] = {}
+        self._lanes: dict[Hashable, deque[W] | None] = {}
+        """What waits behind the head of each; nothing yet is `None`."""
         self.waiting = 0
         """How much waits behind a head."""
 
@@ -26,13 +27,20 @@ class Lanes(Generic[W]):
         """Put work on its lane; true when it may start at once."""
         if key is None:
             return True
-        lane = self._lanes.get(key)
-        if lane is None:
-            self._lanes[key] = deque()
+        if key not in self._lanes:
+            self._lanes[key] = None
             return True
-        lane.append(work)
+        lane = self._lanes[key]
+        if lane is None:
+            self._lanes[key] = deque((work,))
+        else:
+            lane.append(work)
         self.waiting += 1
         return False
+
+    def depth(self, key: Hashable) -> int:
+        """How much waits behind the head of a lane."""
+        return len(self._lanes.get(key) or ())
 
     def leave(self, key: Hashable | None) -> W | None:
         """The head of a lane is done; returns the next, which may start now."""
@@ -49,7 +57,8 @@ class Lanes(Generic[W]):
         """Take waiting work away; heads that are out leave by `leave` all the same."""
         dropped: list[W] = []
         for key, lane in self._lanes.items():
-            dropped += [work for work in lane if gone(work)]
-            self._lanes[key] = deque(work for work in lane if not gone(work))
+            if lane:
+                dropped += [work for work in lane if gone(work)]
+                self._lanes[key] = deque(work for work in lane if not gone(work))
         self.waiting -= len(dropped)
         return dropped

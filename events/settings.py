@@ -80,8 +80,19 @@ class Settings(BaseSettings):
     in_flight_max: int = Field(default=256, ge=1, le=100_000)
     """Tasks that one agent runs at once in one process, beside the agent's own limit."""
     in_flight_bytes_max: int = Field(default=67_108_864, ge=1)
-    span_max: int = Field(default=10_000, ge=1)
-    """How far reading may run ahead of the oldest unfinished task of a partition."""
+    """Bytes of those tasks."""
+    normal_share: float = Field(default=0.2, gt=0, le=1)
+    """Part of an agent's slots that urgent tasks leave to normal ones while some wait."""
+    read_ahead_max: int = Field(default=16_000, ge=1)
+    """Tasks that wait in one process, of each lane of an agent: the largest flood of one tenant
+    that others do not notice. Beyond, its partitions are held back until half of it is done."""
+    read_ahead_bytes_max: int = Field(default=33_554_432, ge=1)
+    """Bytes of those, of each lane."""
+    key_depth_max: int = Field(default=1000, ge=1)
+    """Tasks of one key that wait for the one before, where an agent asks for order; beyond, their
+    partition is held back until half of them are done."""
+    span_max: int = Field(default=100_000, ge=1)
+    """How far reading may run ahead of the oldest unfinished task of a partition, in offsets."""
     commit_interval_s: float = Field(default=0.2, gt=0)
     breaker_reset_s: float = Field(default=10.0, gt=0, le=300)
     """How long the fleet's breakers stay open before the first probe."""

@@ -36,6 +36,8 @@ TERMINAL = frozenset({"rich", "typer"})
 PURE: tuple[str, ...] = (
     "schemas/*.py",
     "coordinator/*.py",
+    "agents/backlog.py",
+    "agents/fairness.py",
     "agents/limits/breaker.py",
     "agents/limits/budget.py",
     "agents/limits/iterations.py",

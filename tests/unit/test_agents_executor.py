@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from agents.agent import Agent
+from agents.backlog import Bounds
 from agents.errors import WorkerStuckError
 from agents.executor import EventLoopThread, SimExecutor, ThreadedExecutor
 from agents.job import Desk
@@ -272,7 +273,7 @@ def test_a_worker_on_a_broker_answers_every_task_and_commits_to_the_end() -> Non
             spec = ConsumerSpec("cw.worker.quick", (tasks, f"{tasks}.urgent"), instance="w-0")
             driver = ThreadDriver(
                 "worker",
-                lambda: worker_loop(WorkerConfig("quick", in_flight_max=16)),
+                lambda: worker_loop(WorkerConfig("quick", Bounds(in_flight_max=16))),
                 lambda: Handles(broker, time.time, broker.consumer(spec), executor=made.executor),
                 stop=stop,
                 listener=lambda *_: None,

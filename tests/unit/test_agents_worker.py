@@ -17,7 +17,7 @@ from events.loop import (
 )
 from events.settings import Settings
 from schemas.agent import AgentSpec
-from tests.unit.worker_stage import P0, P1, Stage, message, offsets
+from tests.unit.worker_stage import P0, P1, URGENT, Stage, message, offsets
 
 # ---- committing
 
@@ -107,7 +107,7 @@ def test_messages_of_another_epoch_are_left_alone() -> None:
 # ---- bounds
 
 
-def test_it_takes_no_more_than_may_be_in_flight() -> None:
+def test_no_more_run_than_may_be_in_flight_and_the_rest_waits() -> None:
     stage = Stage(in_flight_max=4)
     stage.arrive(*(message(n) for n in range(10)))
     stage.turn(4)
@@ -117,36 +117,46 @@ def test_it_takes_no_more_than_may_be_in_flight() -> None:
     stage.turn(3)
 
     assert offsets(stage.running) == [0, 3, 4, 5]
-    assert [take.n for take in stage.seen(Take)] == [4, 2]
     assert stage.seen(Pause) == []
 
 
-def test_bytes_in_flight_are_bounded_by_what_was_seen() -> None:
-    stage = Stage(in_flight_max=100, in_flight_bytes_max=1000)
-    stage.arrive(*(message(n, value=b"x" * 300) for n in range(1)))
-    stage.turn()
-    stage.arrive(*(message(n, value=b"x" * 300) for n in range(1, 20)))
-    stage.turn(5)
-
-    assert len(stage.running) == 4  # the one that crosses the bound included
-    assert [take.n for take in stage.seen(Take)] == [100, 2, 1]
-
-
-def test_full_for_long_it_pauses_and_goes_on_serving_rebalances() -> None:
-    stage = Stage(in_flight_max=1, pause_after_s=1.0, take_timeout_s=0.05)
-    stage.arrive(message(0))
-    while stage.now < 1003.0:
-        stage.turn()
-
+def test_a_full_lane_is_paused_and_resumed_when_half_of_it_has_started() -> None:
+    stage = Stage(in_flight_max=1, read_ahead_max=4)
+    stage.arrive(*(message(n) for n in range(9)))
+    stage.turn(6)
+    assert [take.n for take in stage.seen(Take)][:3] == [4, 1, 4]
     assert [pause.partitions for pause in stage.seen(Pause)] == [(P0, P1)]
-    takes_paused = [
-        op for op in stage.log[stage.log.index(stage.seen(Pause)[0]) :] if isinstance(op, Take)
-    ]
-    assert len(takes_paused) > 10
 
     stage.settle(0)
-    stage.turn(2)
+    stage.turn(3)
+    assert stage.seen(Resume) == []
+    stage.settle(1)
+    stage.turn(3)
     assert [resume.partitions for resume in stage.seen(Resume)] == [(P0, P1)]
+
+
+def test_a_loop_that_is_full_goes_on_serving_rebalances() -> None:
+    stage = Stage(in_flight_max=1, read_ahead_max=1)
+    stage.arrive(message(0), message(1), message(0, URGENT))
+    stage.turn(20)
+
+    assert len(stage.seen(Take)) > 10
+
+
+def test_an_urgent_task_starts_with_the_next_take_whatever_waits() -> None:
+    stage = Stage(in_flight_max=4, read_ahead_max=16_000)
+    stage.assignment[URGENT] = 1
+    stage.arrive(*(message(n) for n in range(20_000)))
+    stage.turn(40)
+    assert [pause.partitions for pause in stage.seen(Pause)] == [(P0, P1)]
+    taken = len(stage.seen(Take))
+
+    stage.arrive(message(0, URGENT))
+    stage.settle(stage.running[0].offset)
+    stage.turn(3)
+
+    assert [m.source for m in stage.running][-1] == URGENT
+    assert len(stage.seen(Take)) - taken <= 2
 
 
 def test_a_partition_that_runs_too_far_ahead_is_paused_alone_and_resumed_at_half() -> None:
@@ -189,10 +199,10 @@ def test_tasks_of_one_key_run_one_after_another() -> None:
     assert offsets(stage.running) == [0, 1, 3, 4]
 
     stage.settle(0)
-    stage.turn(2)
+    stage.turn(4)
     assert offsets(stage.running) == [1, 3, 4, 2]
     stage.settle(2)
-    stage.turn(2)
+    stage.turn(4)
     assert offsets(stage.running) == [1, 3, 4, 5]
 
 
@@ -203,6 +213,7 @@ def test_a_lane_goes_on_when_its_head_s_partition_is_gone() -> None:
     assert [m.source for m in stage.running] == [P0]
 
     stage.revoke(P0)
+    stage.turn(2)
 
     assert [(m.source, m.offset) for m in stage.running] == [(P1, 0)]
 
@@ -348,6 +359,8 @@ def test_a_stuck_executor_ends_the_loop_after_a_last_commit() -> None:
 
 def test_its_bounds_are_the_smaller_of_agent_and_process() -> None:
     spec = AgentSpec(name="a", in_flight_max=8, order_by="case")
-    config = WorkerConfig.of(spec, Settings(in_flight_max=4, span_max=7))
-    assert (config.agent, config.in_flight_max, config.span_max) == ("a", 4, 7)
+    config = WorkerConfig.of(spec, Settings(in_flight_max=4, span_max=7, key_depth_max=3))
+    assert (config.agent, config.bounds.in_flight_max, config.span_max) == ("a", 4, 7)
+    assert config.bounds.key_depth_max == 3
+    assert config.urgent_topic == "cw.tasks.a.urgent"
     assert config.ordered

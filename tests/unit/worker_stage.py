@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
+from agents.backlog import Bounds
 from agents.limits.gate import Gate, always
 from agents.worker import WorkerConfig, worker_loop
 from events.broker import Message, Taken, TopicPartition
@@ -18,6 +20,8 @@ from events.loop import (
     Note,
     Now,
     Operation,
+    Pause,
+    Resume,
     Revoking,
     Settled,
     Start,
@@ -25,6 +29,8 @@ from events.loop import (
 )
 
 P0, P1 = TopicPartition("cw.tasks.a", 0), TopicPartition("cw.tasks.a", 1)
+URGENT = TopicPartition("cw.tasks.a.urgent", 0)
+BOUNDS = {bound.name for bound in fields(Bounds)}
 
 
 def message(offset: int, source: TopicPartition = P0, **fields: Any) -> Message:
@@ -37,19 +43,22 @@ class Stage:
     """Plays consumer and executor for one loop, and remembers what it did."""
 
     def __init__(self, gate: Gate = always, **config: Any) -> None:
-        known = {"agent": "a", "in_flight_max": 4, "commit_interval_s": 0.0}
-        self.loop: Loop = worker_loop(WorkerConfig(**{**known, **config}), gate)
+        known = {"agent": "a", "urgent_topic": URGENT.topic, "commit_interval_s": 0.0}
+        bounds = {"in_flight_max": 4} | {k: config.pop(k) for k in BOUNDS & config.keys()}
+        made = WorkerConfig(**{**known, "bounds": Bounds(**bounds), **config})
+        self.loop: Loop = worker_loop(made, gate)
         self.now = 1000.0
         self.assignment: dict[TopicPartition, int] = {P0: 1, P1: 1}
         self.lost: frozenset[TopicPartition] = frozenset()
         self.arriving: deque[Message] = deque()
+        self.paused: set[TopicPartition] = set()
         self.settled: list[Settled] = []
         self.running: list[Message] = []
         self.revoking: frozenset[TopicPartition] = frozenset()
         self.going: frozenset[TopicPartition] = frozenset()
         """Revoked, until the loop takes again."""
-        self.delivered: dict[TopicPartition, set[int]] = {P0: set(), P1: set()}
-        self.finished: dict[TopicPartition, set[int]] = {P0: set(), P1: set()}
+        self.delivered: dict[TopicPartition, set[int]] = {P0: set(), P1: set(), URGENT: set()}
+        self.finished: dict[TopicPartition, set[int]] = {P0: set(), P1: set(), URGENT: set()}
         self.refusals: list[CaseworksError] = []
         self.on_collect: Callable[[float], None] = self._pass_time
         self.log: list[Operation] = []
@@ -101,6 +110,10 @@ class Stage:
                 raise self.refusals.pop(0)
             case CommitOffsets(positions):
                 self._check_commit(positions)
+            case Pause(partitions):
+                self.paused.update(partitions)
+            case Resume(partitions):
+                self.paused.difference_update(partitions)
             case Discard(partitions):
                 self.running = [m for m in self.running if m.source not in partitions]
         return None
@@ -119,7 +132,9 @@ class Stage:
             for source in self.going:
                 self.lose(source)
             return Revoking(self.going)
-        taken = [self.arriving.popleft() for _ in range(min(n, len(self.arriving)))]
+        taken = [m for m in self.arriving if m.source not in self.paused][:n]
+        for each in taken:
+            self.arriving.remove(each)
         for each in taken:
             if self.assignment.get(each.source) == each.epoch:
                 self.delivered[each.source].add(each.offset)
@@ -140,6 +155,7 @@ class Stage:
     def lose(self, source: TopicPartition) -> None:
         """It belongs to somebody else from now on."""
         self.assignment.pop(source, None)
+        self.paused.discard(source)
         self.arriving = deque(m for m in self.arriving if m.source != source)
 
     def regain(self, source: TopicPartition, epoch: int) -> None:
