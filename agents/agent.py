@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypedDict, Unpack
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
+from agents.processes.declared import OwnProcess, RunsIn, own_process
 from agents.signature import StepInput, adapter_of, read_signature, where_is
 from events.errors import DeclarationError
 from schemas.agent import AgentSpec
@@ -35,7 +36,8 @@ class Agent:
     """A function, what it reads and returns, and its limits. Make one with `from_function`.
 
     An `async def` runs on the worker's event loop and must not block it; a plain `def` runs in a
-    thread of its own, so it may block, and has no use for the async parts of `Context`.
+    thread of its own, so it may block, and has no use for the async parts of `Context`; or in a
+    process of its own, so it may compute, be stopped, and die.
     """
 
     spec: AgentSpec
@@ -49,17 +51,40 @@ class Agent:
     _inputs: tuple[TypeAdapter[Any], ...] = field(repr=False)
     output: TypeAdapter[Any] = field(repr=False)
     """Validates and writes the output."""
+    process: OwnProcess | None = None
+    """For one that runs in a process of its own."""
 
     @classmethod
     def from_function(
-        cls, fn: Callable[..., Any], *, version: str | None = None, **limits: Unpack[Limits]
+        cls,
+        fn: Callable[..., Any],
+        *,
+        version: str | None = None,
+        runs_in: RunsIn = "worker",
+        processes_max: int | None = None,
+        memory_max_mb: int | None = None,
+        **limits: Unpack[Limits],
     ) -> Agent:
         """The agent named like the function, `_` as `-`. Raises `DeclarationError`.
 
-        `version` defaults to a short digest of the function's source.
+        `version` defaults to a short digest of the function's source. `runs_in="process"` runs a
+        plain function without a `Context` in one of `processes_max` child processes (default 2) of
+        each worker, which may take `memory_max_mb` beyond what they take when they are loaded; it
+        has as many tasks in flight as processes, so that none waits for another.
         """
         signature = read_signature(fn)
         where = where_is(fn)
+        process = own_process(
+            fn,
+            signature,
+            runs_in=runs_in,
+            processes_max=processes_max,
+            memory_max_mb=memory_max_mb,
+            calls=limits.get("calls", ()),
+        )
+        if process is not None:
+            at_once = limits.get("in_flight_max", process.processes_max)
+            limits["in_flight_max"] = min(at_once, process.processes_max)
         output = adapter_of(signature.output_type, where, "the output")
         spec = _spec(fn, where, version or _digest(fn), _schema(output, where), limits)
         return cls(
@@ -80,6 +105,7 @@ class Agent:
                 for source in signature.inputs
             ),
             output=output,
+            process=process,
         )
 
     @property
@@ -95,11 +121,16 @@ class Agent:
     def arguments(self, task: LeanTask, context: Any) -> list[Any]:
         """What the function is called with. Raises `pydantic.ValidationError`."""
         data = task.event.data if task.input is None else task.input
-        found = [_validated(self._data, data)]
-        for source, adapter in zip(self.inputs, self._inputs, strict=True):
-            found.append(_validated(adapter, task.results.get(source.name)))
+        found = self.arguments_of(data, task.results)
         if self.context_at is not None:
             found.insert(self.context_at, context)
+        return found
+
+    def arguments_of(self, data: Any, results: Mapping[str, Any]) -> list[Any]:
+        """The same for a function without a `Context`."""
+        found = [_validated(self._data, data)]
+        for source, adapter in zip(self.inputs, self._inputs, strict=True):
+            found.append(_validated(adapter, results.get(source.name)))
         return found
 
 

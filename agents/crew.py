@@ -120,7 +120,7 @@ class Crew:
         if run.wanted and run.call is not None:
             run.wanted = False
             run.call.usage = run.call.context.usage
-            verdict = Retry("timeout", f"not done in {run.call.task.timeout_s:g} s, and {why}")
+            verdict = Retry("timeout", why)
             self._send(run, (self.desk.answer(run.message, run.call, verdict, run.started),))
 
     def _serve(self) -> None:
@@ -202,7 +202,8 @@ class Crew:
             case_id=run.call.task.case_id if run.call else None,
             abandoned=self.abandoned,
         )
-        self.give_up(run, "it ignores cancellation")
+        limit = f"not done in {run.call.task.timeout_s:g} s, and " if run.call else ""
+        self.give_up(run, f"{limit}it ignores cancellation")
         if not self._polling:
             self._polling = True
             self._loop.call_later(POLL_S, self._poll)

@@ -8,9 +8,7 @@ somebody else steps. What they have in common is `agents.crew`.
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
-import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic
@@ -18,9 +16,11 @@ from time import monotonic
 from agents.crew import Crew
 from agents.errors import WorkerStuckError
 from agents.job import Desk, Run
+from agents.stalls import OnLoop, Stalls
 from events.broker import TopicPartition
 from events.logs import get_logger
 from events.loop import Job, Settled
+from events.metrics import NULL, Telemetry
 
 BEAT_S = 0.25
 LAST_WORD_S = 3.0
@@ -30,22 +30,40 @@ _log = get_logger("caseworks.worker")
 
 
 class EventLoopThread:
-    """The event loop that all agents of a process run on, in a thread of its own."""
+    """The event loop that all agents of a process run on, in a thread of its own.
 
-    def __init__(self, name: str = "agents") -> None:
+    Args:
+        name: Of the thread.
+        stuck_after_s: It has stalled when it has not turned for so long.
+        telemetry: Counts stalls.
+    """
+
+    def __init__(
+        self, name: str = "agents", *, stuck_after_s: float = 5.0, telemetry: Telemetry = NULL
+    ) -> None:
         self.loop = asyncio.new_event_loop()
-        self.beat = monotonic()
-        """When the loop last had a turn, in monotonic seconds."""
+        self.crews: list[Crew] = []
+        """Who runs jobs on it."""
+        self._closing = False
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
         self._thread.start()
+        self.stalls = Stalls(
+            self._thread.ident or 0, self.on_loop, after_s=stuck_after_s, telemetry=telemetry
+        )
+        self.loop.call_soon_threadsafe(self._tick)
 
-    def stack(self) -> str:
-        """Where the loop's thread is right now."""
-        frame = sys._current_frames().get(self._thread.ident or 0)  # noqa: SLF001 - no other way
-        return "".join(traceback.format_stack(frame)) if frame else "the thread has ended"
+    def on_loop(self) -> OnLoop | None:
+        """Whose task is on the loop right now. Thread-safe."""
+        task = asyncio.current_task(self.loop)
+        for crew in self.crews[:]:
+            run = crew.run_of(task)
+            if run is not None:
+                return OnLoop(crew.desk.agent.name, run.call.task.case_id if run.call else None)
+        return None
 
     def close(self, timeout_s: float = 2.0) -> bool:
         """Cancel everything and end; false when an agent did not let go in time."""
+        self._closing = True
         with suppress(RuntimeError):
             self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(timeout_s)
@@ -53,9 +71,9 @@ class EventLoopThread:
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self.loop)
-        self.loop.call_soon(self._tick)
         try:
-            self.loop.run_forever()
+            while not self._closing:
+                self._turn()
             left = asyncio.all_tasks(self.loop)
             for task in left:
                 task.cancel()
@@ -65,8 +83,16 @@ class EventLoopThread:
         finally:
             self.loop.close()
 
+    def _turn(self) -> None:
+        try:
+            self.loop.run_forever()
+        except (SystemExit, KeyboardInterrupt) as error:
+            # asyncio lets these through the loop. Whoever awaits the task that raised it gets it
+            # as well; the loop is everybody's and goes on.
+            _log.error("exit_in_task", error=repr(error), exc_info=error)
+
     def _tick(self) -> None:
-        self.beat = monotonic()
+        self.stalls.beat()
         self.loop.call_later(BEAT_S, self._tick)
 
 
@@ -77,9 +103,10 @@ class ThreadedExecutor:
         self._host = host
         self._wake = threading.Event()
         self._crew = Crew(desk, host.loop, on_settled=self._woken)
+        host.crews.append(self._crew)
         self._blocked_since: float | None = None
         self._producer = desk.services.producer
-        self._grace_s = desk.services.limits.grace_s
+        self._limits = desk.services.limits
 
     def start(self, jobs: Sequence[Job]) -> None:
         self._host.loop.call_soon_threadsafe(self._crew.begin, jobs)
@@ -104,6 +131,8 @@ class ThreadedExecutor:
         self._host.loop.call_soon_threadsafe(self._crew.discard, partitions)
 
     def close(self) -> None:
+        with suppress(ValueError):  # closed before
+            self._host.crews.remove(self._crew)
         with suppress(RuntimeError):  # the loop is closed already
             self._host.loop.call_soon_threadsafe(self._crew.discard, None)
 
@@ -115,25 +144,42 @@ class ThreadedExecutor:
         """An agent that blocks the loop beyond its time is answered for, then the process ends.
 
         It could not be cancelled, and after a restart it must not be given the same task again.
+        So does one that has time left when the loop has stood for `stuck_max_s`; and if nobody
+        can be named, in a task that an agent has left behind, the process ends all the same.
         """
+        stood_s, limit_s = self._host.stalls.look(), self._limits.stuck_max_s
         now = monotonic()
         if self._blocked_since is not None:
             if now - self._blocked_since > LAST_WORD_S or not self._crew.unacknowledged:
-                raise WorkerStuckError(
-                    "an agent blocks the event loop and does not return",
-                    hint="await what waits, or declare the agent with a plain def",
-                )
+                raise _stuck(self._crew.desk.agent.name)
             return
-        if now - self._host.beat <= self._grace_s:
+        if stood_s <= self._limits.grace_s:
             return
         run = self._crew.run_of(asyncio.current_task(self._host.loop))
-        if run is not None and now > run.until:
-            self._blocked_since = now
-            self._answer_for(run)
+        if run is not None:
+            if now > run.until or stood_s > limit_s:
+                self._blocked_since = now
+                self._answer_for(run, stood_s)
+        elif stood_s > limit_s + (2 * LAST_WORD_S if self._host.on_loop() else 0.0):
+            raise _stuck("")
 
-    def _answer_for(self, run: Run) -> None:
-        _log.error("agent_blocks", agent=self._crew.desk.agent.name, stack=self._host.stack())
-        self._crew.give_up(run, "it blocks the event loop")
+    def _answer_for(self, run: Run, stood_s: float) -> None:
+        _log.error(
+            "agent_blocks",
+            agent=self._crew.desk.agent.name,
+            case_id=run.call.task.case_id if run.call else None,
+            stood_s=round(stood_s, 1),
+        )
+        self._crew.give_up(run, f"it blocks the event loop, which has stood for {stood_s:.1f} s")
+
+
+def _stuck(agent: str) -> WorkerStuckError:
+    return WorkerStuckError(
+        f"agent {agent!r} blocks the event loop and does not return"
+        if agent
+        else "something blocks the event loop of the agents and does not return",
+        hint="await what waits, or declare the agent with a plain def",
+    )
 
 
 class SimExecutor:

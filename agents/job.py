@@ -19,6 +19,7 @@ from agents.context import Context
 from agents.delivery import Parcel
 from agents.limits.failures import FailureWindow
 from agents.outcomes import Done, Failed, Halted, Verdict, text_of
+from agents.processes.declared import START_S
 from agents.services import Services
 from agents.wrappers.checked_input import explained
 from events.broker import Message, Record
@@ -45,6 +46,8 @@ class Desk:
         self._answers = Answers(agent, services)
         self._topics = Topics(services.namespace)
         self._failures = FailureWindow(services.limits.failures)
+        # A process may have to start first; from then on its own clock counts.
+        self._start_s = START_S if agent.process and services.processes else 0.0
 
     def open(self, message: Message, clock: Callable[[], float]) -> Call:
         """The task in a record, ready for the handler; `clock` gives monotonic seconds.
@@ -52,7 +55,8 @@ class Desk:
         Raises `PayloadError`.
         """
         task = self._decoded(message)
-        until = clock() + min(task.timeout_s, task.deadline.timestamp() - self.services.now())
+        left_s = task.deadline.timestamp() - self.services.now()
+        until = clock() + min(task.timeout_s + self._start_s, left_s)
         context = Context(
             task,
             self.agent.spec,

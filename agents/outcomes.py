@@ -97,6 +97,8 @@ def verdict_of(error: BaseException) -> Verdict:
             return Retry("connection", text_of(error))
         case PermanentError():
             return Failed(error.kind, text_of(error))
+        case MemoryError():
+            return Failed("memory", f"it took more memory than it may: {text_of(error)}")
         case CancelledError():
             return Failed("cancelled", "it was cancelled by itself, not by the worker")
         case _:

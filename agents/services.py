@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -23,6 +23,13 @@ class Threads(Protocol):
         """Run it in a thread of its own; to be called on the event loop."""
 
 
+class Processes(Protocol):
+    """Runs agents that have processes of their own; takes a `Call`, gives a `Verdict`."""
+
+    def run(self, call: Any) -> Coroutine[Any, Any, Any]:
+        """The innermost handler of such agents."""
+
+
 @dataclass(frozen=True, slots=True)
 class WorkLimits:
     """The bounds of every attempt, and of what attempts leave behind."""
@@ -34,6 +41,10 @@ class WorkLimits:
     """How long a cancelled agent may take to end before it is given up."""
     abandoned_max: int = 32
     """Runs and threads that were given up and still run; beyond it the process restarts."""
+    stuck_after_s: float = 5.0
+    """The event loop has not turned for so long: the stacks are logged, the process is unready."""
+    stuck_max_s: float = 60.0
+    """For so long, whoever blocks it: the process restarts."""
     progress_max: int = 100
     """Progress reports of one attempt."""
     repairs_max: int = 2
@@ -51,6 +62,8 @@ class Services:
     """Seconds since the epoch."""
     dependencies: Dependencies
     threads: Threads
+    processes: Processes | None = None
+    """Without, all agents run in the worker: in the simulator."""
     worker: str = "worker"
     """Name of this process, in every outcome."""
     namespace: str = "cw"

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from agents.agent import Agent
 from agents.call import Call, Handler, Wrapper
 from agents.outcomes import VERDICTS, Done, Verdict
+from agents.services import Services
 from agents.wrappers.checked_input import checked_input
 from agents.wrappers.checked_output import checked_output
 from agents.wrappers.metered import metered
@@ -24,6 +26,8 @@ STACK: tuple[Wrapper, ...] = (
     within_time,  # run time from here on
     retried,  # transient errors, within that time
 )
+AROUND_PROCESS: tuple[Wrapper, ...] = (metered, translated, checked_input)
+"""Of an agent in processes: what time and output may be is seen to where the process is."""
 
 
 async def invoke(call: Call) -> Verdict:
@@ -42,3 +46,10 @@ def handler_of(stack: Sequence[Wrapper] = STACK, innermost: Handler = invoke) ->
     for wrapper in reversed(stack):
         handler = wrapper(handler)
     return handler
+
+
+def handler_for(agent: Agent, services: Services) -> Handler:
+    """The stack of an agent; where there are no processes, all run in the worker."""
+    if agent.process is None or services.processes is None:
+        return handler_of()
+    return handler_of(AROUND_PROCESS, services.processes.run)

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from agents.agent import Agent
+from agents.processes.declared import RunsIn
 from caseworks.nodes import Function, Node, Wait, node_of, spec_of, wrong_value
 from caseworks.signatures import check_signatures, shown
 from coordinator.workflow import Plan, compile_all
@@ -57,9 +58,17 @@ class App:
         iterations_max: int = 10,
         order_by: str | None = None,
         budget: Budget = NO_LIMIT,
+        runs_in: RunsIn = "worker",
+        processes_max: int | None = None,
+        memory_max_mb: int | None = None,
         version: str | None = None,
     ) -> Callable[[F], F]:
         """Declare a function to be an agent; the function itself stays as it is.
+
+        *runs_in* `"process"` is for plain functions that compute, or that may not be trusted with
+        the worker: they run in child processes, *processes_max* (default 2) of each worker and as
+        many tasks at once, may take *memory_max_mb* there, are killed when they are out of time,
+        and take nobody with them when they die. They have no `Context`.
 
         Raises `DeclarationError` when its signature does not say what it reads and returns.
         """
@@ -74,6 +83,9 @@ class App:
                 iterations_max=iterations_max,
                 order_by=order_by,
                 budget=budget,
+                runs_in=runs_in,
+                processes_max=processes_max,
+                memory_max_mb=memory_max_mb,
                 version=version,
             )
             if made.spec.name in self._agents:

@@ -15,6 +15,7 @@ from time import monotonic, time
 
 from agents.agent import Agent
 from agents.executor import EventLoopThread, ThreadedExecutor
+from agents.forks import end_forks_that_return
 from agents.job import Desk
 from agents.limits.dependencies import Dependencies
 from agents.limits.failures import FailureLimits
@@ -23,8 +24,9 @@ from agents.limits.fleet_loop import fleet_loop
 from agents.limits.fleet_view import FleetView
 from agents.limits.gate import gate_of
 from agents.mind.model import make_model
+from agents.processes.pool import Processes
 from agents.services import Services, Threads, WorkLimits
-from agents.stack import handler_of
+from agents.stack import handler_for
 from agents.threads import DaemonThreads
 from agents.worker import WorkerConfig, worker_loop
 from caseworks.app import App
@@ -98,6 +100,8 @@ class System:
     """Those that have restored none of their partitions yet."""
     aside: set[str] = field(default_factory=set)
     """The loops that readiness does not wait for."""
+    troubles: list[Callable[[], str]] = field(default_factory=list)
+    """What else says why this process cannot work; nothing when it can."""
 
     def ensure_topics(self) -> tuple[str, ...]:
         """Make missing topics and check them all. Raises `SetupError`."""
@@ -116,10 +120,14 @@ class System:
 
         Raises `DeclarationError` for an agent that the app does not have.
         """
-        host = EventLoopThread()
+        end_forks_that_return()
+        host = EventLoopThread(stuck_after_s=self.settings.stuck_after_s, telemetry=self.telemetry)
         with closing(self.broker.producer(ordered=False)) as producer:
             view = self.fleet(agents, producer)
-            services = self.services(producer, DaemonThreads(), view)
+            processes = self.processes(agents)
+            services = replace(self.services(producer, DaemonThreads(), view), processes=processes)
+            host.loop.call_soon_threadsafe(processes.start)
+            self.troubles.extend((host.stalls.trouble, processes.trouble))
             actors = self.workers(agents, services, lambda desk: ThreadedExecutor(desk, host))
             code = self._run((*actors, self.watch(view)), stop)
             host.close()
@@ -134,6 +142,9 @@ class System:
         needed = [loop for loop in self.loops if loop.name not in self.aside]
         for why in (why for loop in needed for why in loop.stopped.values()):
             return False, why
+        for why in (trouble() for trouble in self.troubles):
+            if why:
+                return False, why
         for driver in self.drivers:
             if not driver.alive:
                 return False, f"{driver.name} has ended"
@@ -264,10 +275,17 @@ class System:
             telemetry=self.telemetry,
             limits=WorkLimits(
                 output_bytes_max=settings.output_bytes_max,
+                stuck_after_s=settings.stuck_after_s,
+                stuck_max_s=settings.stuck_max_s,
                 repairs_max=settings.model_repairs_max,
                 failures=FailureLimits(same_max=settings.pause_after_failures),
             ),
         )
+
+    def processes(self, agents: Sequence[str]) -> Processes:
+        """The child processes of those agents that have some; not started."""
+        bytes_max = self.settings.output_bytes_max
+        return Processes(map(self._agent, agents), bytes_max, self.telemetry)
 
     def workers(
         self, names: Sequence[str], services: Services, executor: Callable[[Desk], Executor]
@@ -295,7 +313,7 @@ class System:
         )
         config = WorkerConfig.of(agent.spec, settings)
         gate = gate_of(agent.spec, services.dependencies)
-        desk = Desk(agent, services, handler_of())
+        desk = Desk(agent, services, handler_for(agent, services))
 
         def handles() -> Handles:
             return Handles(

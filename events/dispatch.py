@@ -117,7 +117,7 @@ class Handles:
         return self.transactional_id
 
 
-def perform(operation: op.Operation, handles: Handles) -> op.Answer:  # noqa: C901, PLR0912 - a table
+def perform(operation: op.Operation, handles: Handles) -> op.Answer:  # noqa: C901, PLR0912, PLR0915 - a table
     """Do what a loop asks; the answer is what `events.loop` says for the operation.
 
     Raises the errors of `events.errors` that the ports raise, and `DeclarationError` when the

@@ -24,7 +24,7 @@ from events.virtual_loop import VirtualLoop
 
 REST_S = 0.005
 """How long an actor rests after `RetriableError` and `UnstableError` if nothing else happens."""
-_ALONE = (op.Now, op.Note)
+_ALONE = (op.Now, op.Note, op.ResumedFrom)
 """Done with the operation before: nobody else could tell whether a kill came between."""
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
+from agents.agent import Agent
 from agents.call import Call, Handler
 from agents.outcomes import Done, Failed, Verdict, text_of
 from agents.wrappers.checked_input import explained
@@ -23,28 +24,31 @@ def checked_output(inner: Handler) -> Handler:
         verdict = await inner(call)
         if type(verdict) is not Done:
             return verdict
-        checked = _checked(call, verdict)
-        if type(checked) is Failed:
-            call.context.log.warning("output_refused", kind=checked.kind, error=checked.message)
-        return checked
+        found = checked(call.agent, verdict, call.services.limits.output_bytes_max)
+        if type(found) is Failed:
+            call.context.log.warning("output_refused", kind=found.kind, error=found.message)
+        return found
 
     return handle
 
 
-def _checked(call: Call, done: Done) -> Done | Failed:
-    adapter, limit = call.agent.output, call.services.limits.output_bytes_max
+def checked(agent: Agent, done: Done, bytes_max: int) -> Done | Failed:
+    """The output as its agent declares it, written as JSON."""
+    adapter = agent.output
     try:
         value = adapter.validator.validate_python(done.output)
         written = adapter.serializer.to_json(value)
+        if len(written) > bytes_max:
+            return Failed("output_too_large", f"{len(written)} bytes, the limit is {bytes_max}")
         if b"null" in written:
             _refuse_nan(adapter.dump_python(value))
         output = from_json(written, allow_inf_nan=False)
     except ValidationError as error:
         return Failed("invalid_output", explained(error))
+    except MemoryError as error:
+        return Failed("memory", text_of(error))
     except Exception as error:  # noqa: BLE001 - serializers are the agent's code too
         return Failed("invalid_output", f"{type(error).__name__}: {text_of(error)}")
-    if len(written) > limit:
-        return Failed("output_too_large", f"{len(written)} bytes, the limit is {limit}")
     confidence = done.confidence if done.confidence is not None else _confidence_in(value)
     if (
         not isinstance(confidence, (int, float))

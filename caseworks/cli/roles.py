@@ -76,8 +76,20 @@ def worker(
         app,
         (bootstrap, instance),
         groups,
-        lambda system, stop: system.run_worker(chosen(system), stop),
+        lambda system, stop: _caged(system, chosen(system), stop),
     )
+
+
+def _caged(system: System, agents: Sequence[str], stop: Event) -> int:
+    """Run a worker within what its process may take and stand still."""
+    from agents.processes.memory import limit_memory
+    from agents.stalls import ended_when_frozen
+
+    settings = system.settings
+    if settings.worker_memory_max_mb is not None:
+        limit_memory(settings.worker_memory_max_mb)
+    with ended_when_frozen(settings.stuck_max_s):
+        return system.run_worker(agents, stop)
 
 
 def _known(named: Sequence[str], known: Sequence[str]) -> Sequence[str]:

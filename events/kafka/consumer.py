@@ -175,7 +175,7 @@ class KafkaConsumer:
             return
         where, beside = f"{self._where}, commit", metadata or {}
         offsets = [
-            ck.TopicPartition(*at, offset, beside.get(at)) for at, offset in positions.items()
+            ck.TopicPartition(*at, offset, beside.get(at, "")) for at, offset in positions.items()
         ]
         try:
             with translated(where):

@@ -168,10 +168,12 @@ class Cluster:
         member: str,
         positions: Mapping[TopicPartition, int],
         transaction: Transaction | None = None,
+        *,
+        metadata: Mapping[TopicPartition, str] | None = None,
     ) -> None:
         """Commit positions of a group, or let them wait for the transaction's end."""
         if transaction is None:
-            group.offsets.write(positions)
+            group.offsets.write(positions, metadata or {})
         else:
             group.offsets.write_pending(transaction, positions)
         if self.journal is not None:

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from events.broker import Record, TopicPartition
+from events.broker import OffsetAndMetadata, Record, TopicPartition
 from events.errors import DuplicateNameError, FencedError, UnreadDeletedError
 from events.partitioner import partition_of
 from tests.contract.bench import PATIENCE_S, Bench, keys, values
@@ -97,6 +97,50 @@ def test_a_group_goes_on_where_it_committed(bench: Bench) -> None:
 
     assert values(bench.take(second, 2)) == [b"2", b"3"]
     assert second.committed([source]) == {source: 2}
+
+
+def test_what_was_committed_beside_a_position_is_known_where_reading_goes_on(bench: Bench) -> None:
+    topic = bench.topic(partitions=2)
+    one, other = TopicPartition(topic, 0), TopicPartition(topic, 1)
+    bench.produce(*(Record(topic, b"k", b"", partition=p) for p in (0, 1) for _ in range(3)))
+    first = bench.consumer(topic)
+    bench.take(first, 6)
+    text = "1" + "~x" * 1500
+    first.commit({one: 2}, {one: text})
+    first.close()
+
+    second = bench.consumer(topic)
+    bench.take(second, 4)
+
+    found = second.resumed_from([one, other, TopicPartition(topic, 7)])
+    assert found == {one: OffsetAndMetadata(2, text), other: None}
+
+
+def test_a_commit_without_a_text_forgets_the_one_before(bench: Bench) -> None:
+    topic = bench.topic()
+    source = TopicPartition(topic, 0)
+    bench.produce(*(Record(topic, b"k", b"") for _ in range(3)))
+    first = bench.consumer(topic)
+    bench.take(first, 3)
+    first.commit({source: 1}, {source: "said"})
+    first.commit({source: 1})
+    first.close()
+
+    second = bench.consumer(topic)
+    bench.take(second, 2)
+
+    assert second.resumed_from([source]) == {source: OffsetAndMetadata(1, "")}
+
+
+def test_a_text_that_was_committed_since_is_not_where_reading_began(bench: Bench) -> None:
+    topic = bench.topic()
+    source = TopicPartition(topic, 0)
+    bench.produce(*(Record(topic, b"k", b"") for _ in range(3)))
+    first = bench.consumer(topic)
+    bench.take(first, 3)
+    first.commit({source: 3}, {source: "said"})
+
+    assert first.resumed_from([source]) == {source: None}
 
 
 def test_a_position_that_was_never_committed_is_none(bench: Bench) -> None:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from events.broker import Broker, RevokeHandler, Taken, TopicPartition
+from events.broker import Broker, OffsetAndMetadata, RevokeHandler, Taken, TopicPartition
 from events.dispatch import Handles
 from events.errors import DuplicateNameError, FatalBrokerError, RetriableError
 from events.loop import CommitOffsets, Loop, Note, Operation, Revoking, Take
@@ -54,7 +54,16 @@ class FakeConsumer:
 
     def resume(self, partitions: Iterable[TopicPartition]) -> None: ...
 
-    def commit(self, positions: Mapping[TopicPartition, int]) -> None:
+    def resumed_from(
+        self, partitions: Iterable[TopicPartition]
+    ) -> dict[TopicPartition, OffsetAndMetadata | None]:
+        raise NotImplementedError(partitions)
+
+    def commit(
+        self,
+        positions: Mapping[TopicPartition, int],
+        metadata: Mapping[TopicPartition, str] | None = None,
+    ) -> None:
         if self.refusal is not None:
             raise self.refusal
         self.commits.append(positions)
