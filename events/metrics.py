@@ -84,6 +84,8 @@ _ALL = (
     _counter("fleet_fallbacks", "Times that the controller did not answer.", "dependency"),
     _counter("control_unread", "Decisions of the controller that were not understood.", "reason"),
     _counter("dead_letters", "Dead letters written.", "topic", "reason"),
+    _counter("agent_processes_ended", "Child processes of agents that ended.", "agent"),
+    _counter("loop_stalls", "Times that the agents' event loop stood, by who was on it.", "agent"),
     # models
     _counter("model_calls", "Calls to a model by how they ended.", "model", "status"),
     _counter("model_tokens", "Tokens sent to a model and received.", "model", "direction"),

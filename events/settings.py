@@ -100,6 +100,13 @@ class Settings(BaseSettings):
     """How long a backlog is taken up slowly after a breaker closed."""
     pause_after_failures: int = Field(default=20, ge=0, le=10_000)
     """Failures of one kind within a minute that pause an agent's version; 0: it is never paused."""
+    worker_memory_max_mb: int | None = Field(default=None, ge=16)
+    """Address space that a worker may take beyond what it takes when its app is loaded; then what
+    asks for more gets a `MemoryError`. None: what the machine has. Linux only."""
+    stuck_after_s: float = Field(default=5.0, gt=0)
+    """The event loop of a worker's agents stands for so long: it says where, and is not ready."""
+    stuck_max_s: float = Field(default=60.0, gt=0)
+    """For so long: the worker ends with exit code 70, to be started again."""
     drain_timeout_s: float = Field(default=5.0, ge=0)
     """How long a stopping or losing worker waits for running tasks."""
 
