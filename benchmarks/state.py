@@ -3,8 +3,16 @@
 Each figure comes from a process of its own. Commands go through `Orchestrator.plan` and `promote`,
 as in production, without a broker: what is measured is CPU time per command, resident memory per
 open case, the time from the start of a process to its first command, and memory per closed case.
-Open cases are in three stages of the four-step workflow, and every command is for a random one:
-the worst case for whatever is cached.
+
+A case takes five commands: it is opened, and each of its four steps is done. Whatever their number,
+as many of the open cases stand before each of these, so that the commands of every run are the same
+mix. Which case a command is for, is said by the load:
+
+- `working`: a case goes on at once but for one long rest, so that one command in five is for a case
+  that nobody has touched for long. So it is where people or retries are waited for.
+- `random`: any open case, the worst for whatever is cached. While all fit into a cache there are
+  hits, and later there are none.
+- `uncached`: the same with no decoded case ever kept: no hits, whatever the number.
 """
 
 from __future__ import annotations
@@ -17,47 +25,37 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from benchmarks.workload import event, said
-from coordinator.case import apply
-from coordinator.case_record import encode_case
+from benchmarks.open_cases import (
+    DAY_S,
+    DONE,
+    LIFE,
+    NOW,
+    PLAN,
+    cases,
+    event_of,
+    opened_of,
+    outcome_of,
+)
 from coordinator.closed import ClosedCases
 from coordinator.orchestrator import Orchestrator
-from coordinator.workflow import compile_workflow
 from coordinator.world import OrchestratorLimits
 from events.broker import Message, TopicPartition
 from events.partitioner import partition_of
 from events.sqlite_store import SqliteStores
 from events.topics import Topics
-from schemas.agent import AgentSpec
-from schemas.base import instant
-from schemas.commands import Command, Opened
-from schemas.event import Event
+from schemas.commands import Command
 from schemas.lean_case import Position
-from schemas.outcome import Outcome
-from schemas.task import task_id_of
-from schemas.workflow import StepSpec, WorkflowSpec
 
 PARTITIONS = 8
 BATCH = 200
-NOW = 1_700_000_000.0
-DAY_S = 86_400.0
-LIFE = ("triage", "billing", "kb", "reply")
-STEPS = (
-    StepSpec(name="triage", agent="triage"),
-    StepSpec(name="billing", agent="billing", after=("triage",)),
-    StepSpec(name="kb", agent="kb", after=("triage",)),
-    StepSpec(name="reply", agent="reply", after=("billing", "kb")),
-)
-PLAN = compile_workflow(
-    WorkflowSpec(name="ticket", on=("ticket.created",), steps=STEPS),
-    {name: AgentSpec(name=name) for name in LIFE},
-)
+AWAKE = 1000
+"""How many cases the load `working` has at work."""
 
 
 class Desk:
@@ -79,8 +77,10 @@ class Desk:
         self.taken = [0] * PARTITIONS
         self.logged = [0] * PARTITIONS
         self.now = NOW
-        self.open: list[str] = []
-        self.stage: dict[str, int] = {}
+        self.ids: list[str] = []
+        """Of four in five there is an open case; the fifth is yet to be opened."""
+        self.stages = bytearray()
+        """How many steps of each are done; of all, where there is none."""
         self.number = 0
 
     def adopt(self, end: int = 0) -> None:
@@ -97,21 +97,36 @@ class Desk:
         for case_id, stage, value in cases(n):
             home = partition_of(case_id.encode(), PARTITIONS)
             batches[home].append(self._logged(home, case_id.encode(), value))
-            self.open.append(case_id)
-            self.stage[case_id] = stage
+            self.ids.append(case_id)
+            self.stages.append(stage)
             if len(batches[home]) == 5000:
                 self._restore(home, batches[home])
                 batches[home] = []
         for home, batch in enumerate(batches):
             self._restore(home, batch)
+        self.ids += [""] * (n // 4)
+        self.stages += bytes([DONE]) * (n // 4)
         self.number = n
 
-    def turn(self, rng: random.Random, fresh: list[Command]) -> tuple[int, float]:
-        """One turn of commands for random open cases; how many, and the CPU seconds they took."""
-        for _ in range(BATCH - len(fresh)):
-            case_id = self.open[rng.randrange(len(self.open))]
-            fresh.append(self._outcome(case_id))
-        messages = [self._message(command) for command in fresh]
+    def cache_nothing(self) -> None:
+        """Keep no decoded cases from now on."""
+        for state in self.it.states.values():
+            state.recent_max = 0
+
+    def command(self, at: int) -> Command:
+        """The next one in the life of a case; where it has ended, another is opened."""
+        stage = self.stages[at]
+        if stage == DONE:
+            self.number += 1
+            opened = opened_of(self.number, self.now)
+            self.ids[at], self.stages[at] = opened.case_id, 0
+            return opened
+        self.stages[at] = stage + 1
+        return outcome_of(self.ids[at], LIFE[stage], self.now)
+
+    def turn(self, commands: Sequence[Command]) -> float:
+        """One turn of these commands; the CPU seconds it took."""
+        messages = [self._message(command) for command in commands]
         self.now += BATCH / 1000
         ready = dict(zip(self.sources, self.taken, strict=True))
         begun = time.process_time()
@@ -122,25 +137,7 @@ class Desk:
             for each in turn.positions
         }
         self.it.promote(turn, ends)
-        return len(messages), time.process_time() - begun
-
-    def outlived(self) -> list[Command]:
-        """As many new cases as have ended."""
-        found: list[Command] = []
-        ended = [at for at, case_id in enumerate(self.open) if self.stage[case_id] >= len(LIFE)]
-        for at in ended:
-            del self.stage[self.open[at]]
-            self.number += 1
-            opened = opened_of(self.number, self.now)
-            self.open[at] = opened.case_id
-            self.stage[opened.case_id] = 0
-            found.append(opened)
-        return found
-
-    def _outcome(self, case_id: str) -> Command:
-        stage = self.stage[case_id]
-        self.stage[case_id] = stage + 1
-        return outcome_of(case_id, LIFE[min(stage, 3)], self.now)
+        return time.process_time() - begun
 
     def _message(self, command: Command) -> Message:
         home = partition_of(command.case_id.encode(), PARTITIONS)
@@ -161,56 +158,43 @@ class Desk:
         self.it.restore(self.sources[home], batch, self.logged[home])
 
 
-def cases(n: int) -> Iterator[tuple[str, int, bytes]]:
-    """Case ids, stages and changelog values of open cases with deadlines spread over a day."""
-    first = opened_of(0, NOW)
-    case, _ = apply(None, first, NOW, PLAN)
-    templates = []
-    for stage in range(3):
-        data = encode_case(case)
-        assert data is not None
-        templates.append(data)
-        case, _ = apply(case, outcome_of(first.case_id, LIFE[stage], NOW), NOW, PLAN)
-    old_id, old_event = first.case_id.encode(), first.event.id.encode()
-    old_deadline = b'"deadline":%.1f' % (NOW + DAY_S)
-    for number in range(n):
-        business = event_of(number, NOW)
-        deadline = b'"deadline":%.1f' % (NOW + 3600 + number * (DAY_S - 3600) / n)
-        value = templates[number % 3].replace(old_id, business.case_id.encode())
-        value = value.replace(old_event, business.id.encode()).replace(old_deadline, deadline)
-        yield business.case_id, number % 3, value
+class Random:
+    """Which case is next: any."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.rng = random.Random(7)
+
+    def batch(self) -> list[Command]:
+        """The commands of a turn."""
+        return [self.desk.command(self.any()) for _ in range(BATCH)]
+
+    def any(self) -> int:
+        """Any case."""
+        return self.rng.randrange(len(self.desk.ids))
 
 
-def event_of(number: int, now: float) -> Event:
-    """Business event *number*."""
-    data = event(number)
-    return Event(id=data["id"], source="/b", type="ticket.created", time=instant(now), data=data)
+class Working(Random):
+    """Which case is next: one of those that are at work, each of which rests once in its life."""
 
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(desk)
+        self.awake = [self.any() for _ in range(min(AWAKE, len(desk.ids) // 4))]
+        self.rests: dict[int, int] = {}
+        """At which stage a case that was opened here is put to rest."""
 
-def opened_of(number: int, now: float) -> Opened:
-    """The command that opens its case."""
-    business = event_of(number, now)
-    return Opened(
-        case_id=business.case_id,
-        workflow="ticket",
-        workflow_version=PLAN.spec.version,
-        event=business,
-        accepted_at=instant(now),
-    )
+    def batch(self) -> list[Command]:
+        """The commands of a turn."""
+        return [self._next(self.rng.randrange(len(self.awake))) for _ in range(BATCH)]
 
-
-def outcome_of(case_id: str, step: str, now: float) -> Outcome:
-    """What the agent of a step says."""
-    return Outcome(
-        task_id=task_id_of(case_id, step),
-        case_id=case_id,
-        agent=step,
-        attempt=1,
-        status="done",
-        output=said(step, case_id),
-        started_at=instant(now),
-        finished_at=instant(now),
-    )
+    def _next(self, slot: int) -> Command:
+        at, stages = self.awake[slot], self.desk.stages
+        if stages[at] == self.rests.get(at):
+            del self.rests[at]
+            at = self.awake[slot] = self.any()
+        if stages[at] == DONE:
+            self.rests[at] = self.rng.randrange(DONE)
+        return self.desk.command(at)
 
 
 # --- what is measured, each in a process of its own
@@ -225,24 +209,27 @@ def run(store: str, folder: Path, n: int, turns: int) -> dict[str, float]:
     desk.fill(n)
     filled_s = time.process_time() - begun
     held = rss() - before - sizes(desk)
-    rng = random.Random(7)
-    fresh: list[Command] = []
-    for _ in range(max(3, turns // 10)):
-        desk.turn(rng, fresh)
-        fresh = desk.outlived()[:BATCH]
-    commands, spent_s = 0, 0.0
-    for _ in range(turns):
-        done, cpu_s = desk.turn(rng, fresh)
-        commands, spent_s = commands + done, spent_s + cpu_s
-        fresh = desk.outlived()[:BATCH]
-    desk.it.close()
-    return {
+    found = {
         "open": n,
-        "us_per_command": round(spent_s / commands * 1e6, 1),
+        "working_us": per_command_us(desk, Working(desk), turns),
+        "random_us": per_command_us(desk, Random(desk), turns),
+    }
+    desk.cache_nothing()
+    found["uncached_us"] = per_command_us(desk, Random(desk), turns)
+    desk.it.close()
+    return found | {
         "bytes_per_open_case": round(held / n),
         "restore_s": round(filled_s, 1),
         "disk_bytes_per_open_case": sum(f.stat().st_size for f in folder.glob("*")) // n,
     }
+
+
+def per_command_us(desk: Desk, load: Random, turns: int) -> float:
+    """CPU microseconds a command, over all turns but the first ones, which warm up."""
+    for _ in range(max(3, turns // 5)):
+        desk.turn(load.batch())
+    spent_s = sum(desk.turn(load.batch()) for _ in range(turns))
+    return round(spent_s / turns / BATCH * 1e6, 1)
 
 
 def restart(folder: Path) -> dict[str, float]:
@@ -250,8 +237,7 @@ def restart(folder: Path) -> dict[str, float]:
     desk = Desk("disk", folder)
     desk.adopt(end=1)
     found = sum(state.open_count for state in desk.it.states.values())
-    desk.number = 10**8
-    desk.turn(random.Random(1), [opened_of(10**8 + i, NOW) for i in range(BATCH)])
+    desk.turn([opened_of(10**8 + i, NOW) for i in range(BATCH)])
     first = time.time() - psutil.Process().create_time()
     return {"found": found, "restart_s": round(first, 1), "rss_mb": round(rss() / 1e6)}
 
@@ -284,8 +270,8 @@ def rss() -> int:
 
 def sizes(desk: Desk) -> int:
     """What the benchmark itself holds of the cases."""
-    ids = sum(map(sys.getsizeof, desk.open))
-    return sys.getsizeof(desk.open) + sys.getsizeof(desk.stage) + ids
+    ids = sum(map(sys.getsizeof, desk.ids))
+    return sys.getsizeof(desk.ids) + sys.getsizeof(desk.stages) + ids
 
 
 # --- the command line
@@ -339,8 +325,9 @@ def _report(found: dict[str, Any]) -> None:
         rows = found[store]
         for row in rows:
             print(f"{store:>7}: {', '.join(f'{name} {value}' for name, value in row.items())}")
-        grown = rows[-1]["us_per_command"] / rows[0]["us_per_command"] - 1
-        print(f"{store:>7}: a command costs {100 * grown:+.0f} % with {rows[-1]['open']} open")
+        for load in ("working", "random", "uncached"):
+            grown = rows[-1][f"{load}_us"] / rows[0][f"{load}_us"] - 1
+            print(f"{store:>7}: {load}: {100 * grown:+.0f} % with {rows[-1]['open']} open")
     print(f" closed: {found['closed']}")
 
 

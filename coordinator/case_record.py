@@ -56,7 +56,7 @@ def read_record(message: Message) -> Case | ClosedCase | None:
             return None
         if value.startswith(_CLOSED_MARK):
             return _closed(value)
-        return decode_case(value)
+        return _with_event(decode_case(value))
     except ChangelogError as error:
         raise unreadable(message, str(error)) from None
 
@@ -68,6 +68,15 @@ def unreadable(message: Message, why: str) -> ChangelogError:
         f"{message.topic}:{message.partition} offset {message.offset}, key {key!r}: {why}",
         hint="run the Caseworks that wrote it; its partition stands still until then",
     )
+
+
+def _with_event(case: Case) -> Case:
+    """A case whose event can be read, too: it is not looked at otherwise until it is needed."""
+    try:
+        _ = case.event.id
+    except ValueError as error:
+        raise ChangelogError(str(error).partition("\n")[0]) from None
+    return case
 
 
 def _closed(value: bytes) -> ClosedCase:

@@ -21,7 +21,7 @@ from coordinator.states import CASE, ENDED, ENDED_WELL, PASSIVE, STEP, CaseEvent
 from coordinator.view import CaseView, Parts, no_parts
 from coordinator.workflow import Plan
 from schemas.commands import Opened
-from schemas.lean_case import Case, CaseStatus, StepState
+from schemas.lean_case import Case, CaseStatus, StepState, StoredEvent
 from schemas.outcome import Failure
 from schemas.usage import Usage
 from schemas.workflow import StepSpec
@@ -375,7 +375,7 @@ def open_draft(command: Opened, now: float, plan: Plan) -> Draft:
         case_id=command.case_id,
         workflow=plan.name,
         workflow_version=plan.spec.version,
-        event=event,
+        event=StoredEvent.of(event),
         opened=now,
         deadline=deadline,
         steps=dict.fromkeys(plan.order, WAITING),

@@ -118,7 +118,7 @@ class Writer:
             step=step_of(key),
             agent=agent.name,
             attempt=state.attempt,
-            event=case.event,
+            event=case.event.model(),
             input=work.input,
             results=work.results or {},
             timeout_s=step.timeout_s if own and step is not None else agent.timeout_s,

@@ -113,7 +113,9 @@ class CaseView:
         event = self.case.event
         if name == "data":
             return event.data
-        return event.model_dump(mode="json", exclude={"data"}) if name == "event" else None
+        if name != "event":
+            return None
+        return event.model().model_dump(mode="json", exclude={"data"})
 
     def items_of(self, step: StepSpec) -> list[Any]:
         """The list that a `map` goes over. Raises `ExpressionError` when it is none."""

@@ -20,6 +20,7 @@ from schemas.base import Message as Model
 from schemas.base import instant
 from schemas.dead_letter import IntakeReason
 from schemas.event import Event
+from schemas.stored_event import StoredEvent
 
 JSON = b"application/json"
 STRUCTURED = "application/cloudevents+json"
@@ -78,7 +79,7 @@ def _shared_headers(ce_type: str, source: str) -> Headers:
     )
 
 
-def travelling_of(event: Event) -> Headers:
+def travelling_of(event: Event | StoredEvent) -> Headers:
     """What travels on every message of a case: subject, extensions, trace."""
     found: list[tuple[str, bytes]] = []
     if event.subject is not None:

@@ -7,11 +7,11 @@ JSON (a test compares them), in a tenth of the time. What they hold was checked 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import force_setattr, replace
 
 from schemas.base import Message
 from schemas.case import (
@@ -24,9 +24,9 @@ from schemas.case import (
     Position,
     StepStatus,
 )
-from schemas.event import Event
 from schemas.outcome import Failure
-from schemas.usage import Usage
+from schemas.stored_event import StoredEvent
+from schemas.usage import NOTHING, Usage
 
 __all__ = [
     "CASE_VERSION",
@@ -44,6 +44,7 @@ __all__ = [
     "Question",
     "StepState",
     "StepStatus",
+    "StoredEvent",
 ]
 
 
@@ -137,13 +138,16 @@ class Ending(Lean, frozen=True, kw_only=True, omit_defaults=True, gc=False):
 
 
 class Case(Lean, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """See `schemas.case.Case`."""
+    """See `schemas.case.Case`. Of the event, a case that is read has the bytes."""
 
     v: int = CASE_VERSION
     case_id: str
     workflow: str
     workflow_version: str
-    event: Event
+    if TYPE_CHECKING:
+        event: StoredEvent
+    else:
+        event: msgspec.Raw
     status: CaseStatus = "open"
     opened: float
     deadline: float
@@ -160,6 +164,11 @@ class Case(Lean, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     heard: tuple[Heard, ...] = ()
     signals: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """The bytes of the event are cut out where it was just read."""
+        if type(self.event) is not StoredEvent:
+            force_setattr(self, "event", StoredEvent(bytes(self.event)))
+
 
 @cache
 def _decoder(kind: type[Lean]) -> msgspec.json.Decoder[Any]:
@@ -167,14 +176,16 @@ def _decoder(kind: type[Lean]) -> msgspec.json.Decoder[Any]:
 
 
 def _model(kind: type[Any], value: Any) -> Any:
-    """What is held as a model: the event, and failures and costs, which few steps have."""
+    """What is held as a model: failures and costs, of which few steps have any."""
+    if kind is Usage and not value:
+        return NOTHING
     model: type[Message] = kind
     return model.model_validate(value)
 
 
 def _raw(value: Any) -> Any:
     match value:
-        case Event():
+        case StoredEvent():
             return msgspec.Raw(value.kept_json())
         case Message():
             return msgspec.Raw(value.to_compact_json())

@@ -223,7 +223,7 @@ class World(Machine):
         )
 
     def _open(self, dice: Dice) -> Command:
-        return opened(self.plan, self.case.event)
+        return opened(self.plan, self.case.event.model())
 
     def at_work(self) -> list[Posted]:
         """The tasks whose outcomes the case waits for."""

@@ -80,3 +80,9 @@ def test_a_closed_mark_of_a_later_version_is_refused_too() -> None:
 def test_a_position_that_cannot_be_read_names_its_place() -> None:
     with pytest.raises(ChangelogError, match="it is no position"):
         PartitionState(60).restore([record(b"{}", b"\0pos")], 18)
+
+
+def test_a_case_whose_event_cannot_be_read_is_found_out_when_it_is_restored() -> None:
+    data = (encode_case(some_case()) or b"").replace(b'"source":', b'"sauce":')
+    with pytest.raises(ChangelogError, match="source"):
+        read_record(record(data))

@@ -53,7 +53,9 @@ def test_an_open_case_is_shown_with_its_steps(command: CommandLine) -> None:
 
 def test_a_closed_case_is_shown_from_its_result(command: CommandLine) -> None:
     states = grown("triage", "billing", "kb", "reply")
-    command.produce(*map(state_record, states), result_record(states[0].event, output={"a": 1}))
+    command.produce(
+        *map(state_record, states), result_record(states[0].event.model(), output={"a": 1})
+    )
     ran = command("case", "show", states[0].case_id, "--json")
     [told] = ran.lines
     assert told["status"] == "completed"
@@ -64,7 +66,7 @@ def test_a_closed_case_is_shown_from_its_result(command: CommandLine) -> None:
 
 def test_a_case_whose_states_were_compacted_is_found_by_its_result(command: CommandLine) -> None:
     *_, last = grown("triage", "billing", "kb", "reply")
-    command.produce(state_record(last), result_record(last.event))
+    command.produce(state_record(last), result_record(last.event.model()))
     [told] = command("case", "show", last.case_id, "--json").lines
     assert (told["status"], told["state"], len(told["results"])) == ("completed", None, 1)
 
@@ -127,7 +129,7 @@ def test_a_case_that_ended_or_never_was_is_told_nothing(
     command: CommandLine, args: tuple[str, ...]
 ) -> None:
     states = grown("triage", "billing", "kb", "reply")
-    command.produce(*map(state_record, states), result_record(states[0].event))
+    command.produce(*map(state_record, states), result_record(states[0].event.model()))
     more = ("ticket.replied",) if args == ("signal",) else ()
     ran = command("case", *args, states[0].case_id, *more)
 

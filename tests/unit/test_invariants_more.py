@@ -49,7 +49,7 @@ def test_i5_what_the_changelog_gives_goes_on_as_if_nothing_had_happened(
     plan: Plan, script: list[bytes]
 ) -> None:
     first, *history = live(plan, script).history
-    twin = Restarted(plan, first.now, first.after.event)
+    twin = Restarted(plan, first.now, first.after.event.model())
     for seen in history:
         twin.now = seen.now
 

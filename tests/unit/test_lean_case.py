@@ -9,7 +9,6 @@ from pydantic_core import PydanticUndefined
 from schemas import case as contract
 from schemas import lean_case as lean
 from schemas.base import instant
-from schemas.event import Event
 from schemas.outcome import Failure
 from schemas.usage import Usage
 from tests.unit.machine import START, Machine, event
@@ -62,7 +61,7 @@ def test_a_case_read_back_is_the_same() -> None:
 
     assert again == case
     assert again.to_compact_json() == lean.Case.from_json(again.to_compact_json()).to_compact_json()
-    assert isinstance(again.event, Event)
+    assert isinstance(again.event, lean.StoredEvent)
 
 
 def test_the_model_reads_what_the_struct_wrote_and_the_other_way_round() -> None:

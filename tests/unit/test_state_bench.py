@@ -14,7 +14,7 @@ def test_it_says_what_a_command_costs(store: str, tmp_path: Path) -> None:
     found = run(store, tmp_path, 300, 3)
 
     assert found["open"] == 300
-    assert found["us_per_command"] > 0
+    assert found["working_us"] > 0
 
 
 def test_a_restart_finds_what_was_open(tmp_path: Path) -> None:
