@@ -51,14 +51,11 @@ class Bounds:
 
 
 class _Task(NamedTuple):
+    place: Place
     message: Message
     tenant: Tenant
     size: int
     lane: _Lane
-
-    @property
-    def place(self) -> Place:
-        return self.message.source, self.message.offset
 
 
 @dataclass(slots=True, eq=False)
@@ -124,11 +121,11 @@ class Backlog:
 
     # --- in and out
 
-    def put(self, message: Message) -> None:
-        """A task was read; each place once."""
+    def put(self, source: TopicPartition, message: Message) -> None:
+        """A task was read from there; each one once."""
         size = len(message.value or b"")
-        lane = self.urgent if message.topic == self._urgent_topic else self.normal
-        task = _Task(message, _tenant_of(message), size, lane)
+        lane = self.urgent if source.topic == self._urgent_topic else self.normal
+        task = _Task((source, message.offset), message, _tenant_of(message), size, lane)
         self._largest = max(self._largest, size)
         lane.waiting += 1
         lane.waiting_bytes += size
@@ -137,9 +134,9 @@ class Backlog:
         else:
             self._measure_key(task)
 
-    def start(self, n: int) -> list[Message]:
+    def start(self, n: int) -> list[tuple[Place, Message]]:
         """Up to *n* of those that wait, in the order in which they start, within the bounds."""
-        started: list[Message] = []
+        started: list[tuple[Place, Message]] = []
         bounds, running = self.bounds, self.running
         while (
             len(started) < n
@@ -153,10 +150,26 @@ class Backlog:
             lane.running += 1
             running[task.place] = task
             self.running_bytes += task.size
-            started.append(task.message)
+            started.append((task.place, task.message))
         for lane in (self.normal, self.urgent):
             self._measure(lane)
         return started
+
+    def admit(self, message: Message) -> bool:
+        """Start a task that was never put, whoever's turn it is; false while its key runs."""
+        size = len(message.value or b"")
+        lane = self.urgent if message.topic == self._urgent_topic else self.normal
+        task = _Task(message, _tenant_of(message), size, lane)
+        if self._ordered and message.key is not None:
+            if message.key in self._busy or self._keys.has(_lane_key(task)):
+                return False
+            self._keys.enter(_lane_key(task), task)
+            self._busy[message.key] = None
+        lane.line.begin(task.tenant)
+        lane.running += 1
+        self.running[task.place] = task
+        self.running_bytes += size
+        return True
 
     def end(self, place: Place) -> None:
         """A task that ran is settled, or its partition is gone."""
@@ -175,7 +188,7 @@ class Backlog:
         """Forget what waits of these partitions."""
 
         def lost(task: _Task) -> bool:
-            return task.message.source in gone
+            return task.place[0] in gone
 
         heads: list[_Task] = []
         dropped = self._keys.drop(lost)
@@ -243,7 +256,7 @@ class Backlog:
     def _measure_key(self, task: _Task) -> None:
         key = task.message.key
         if key is not None and self._depth(key) >= self.bounds.key_depth_max:
-            self._deep.setdefault(key, set()).add(task.message.source)
+            self._deep.setdefault(key, set()).add(task.place[0])
 
     def _measure_depth(self, key: bytes) -> None:
         if not self._deep[key] or self._depth(key) <= self.bounds.key_depth_max // 2:

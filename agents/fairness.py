@@ -53,22 +53,35 @@ class FairLine(Generic[W]):
 
     def take(self) -> W | None:
         """The work whose turn it is; it runs until `end` is called for its tenant."""
-        if not self._levels:
+        levels = self._levels
+        if not levels:
             return None
-        while self._lowest not in self._levels:
+        while self._lowest not in levels:
             self._lowest += 1
         running = self._lowest
-        tenant = next(iter(self._levels[running]))
-        self._leave(tenant, running)
+        tenant = next(iter(levels[running]))
         line = self._lines[tenant]
         work = line.popleft()
         self.waiting -= 1
         self._running[tenant] = running + 1
+        if line and len(levels) == 1 and len(levels[running]) == 1:  # it waits alone
+            levels[running + 1] = levels.pop(running)
+            self._lowest = running + 1
+            return work
+        self._leave(tenant, running)
         if line:
             self._climb(tenant, running + 1)
         else:
             del self._lines[tenant]
         return work
+
+    def begin(self, tenant: Tenant) -> None:
+        """Work of this tenant runs that never waited here."""
+        running = self._running.get(tenant, 0)
+        self._running[tenant] = running + 1
+        if tenant in self._lines:
+            self._leave(tenant, running)
+            self._climb(tenant, running + 1)
 
     def end(self, tenant: Tenant) -> None:
         """Work of this tenant runs no longer."""

@@ -183,27 +183,28 @@ class _Worker:
 
     def _accept(self, messages: Sequence[Message]) -> None:
         for message in messages:
-            partition = self.partitions.get(message.source)
+            source = message.source
+            partition = self.partitions.get(source)
             if partition is None or partition.epoch != message.epoch:
                 continue  # not ours: it is delivered again to whom it belongs
             if not partition.ledger.observe(message.offset):
                 continue  # delivered twice in one epoch: it is in flight or finished
-            self.backlog.put(message)
+            self.backlog.put(source, message)
 
     # --- starting and settling
 
     def _start(self) -> Step:
-        messages = self.backlog.start(self._allowed())
-        if not messages:
+        tasks = self.backlog.start(self._allowed())
+        if not tasks:
             return
-        for message in messages:
-            self.partitions[message.source].running += 1
-        self.started += len(messages)
+        for (source, _), _ in tasks:
+            self.partitions[source].running += 1
+        self.started += len(tasks)
         if self.standing == "slow":
-            self.pace.spend(len(messages))
+            self.pace.spend(len(tasks))
         elif self.standing == "single":
-            self.singles.update((message.source, message.offset) for message in messages)
-        yield Start([Job(message) for message in messages])
+            self.singles.update(place for place, _ in tasks)
+        yield Start([Job(message) for _, message in tasks])
 
     def _allowed(self) -> int:
         """How many tasks the gate lets through."""
