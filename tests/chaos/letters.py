@@ -74,7 +74,7 @@ def letters(ask: Ask, showing: Showing) -> None:
             running.deadline = time.monotonic() + 600.0
             _die(running, count, ask)
             showing.figures += _list(running, count, ask)
-            showing.figures += _replay(running, dependency, count, rate, ask)
+            _replay(running, dependency, count, rate, ask, showing)
             running.crew.close()
             running.load.stop()
             showing.complaints += running.crew.deaths.crashes
@@ -122,9 +122,9 @@ def _list(running: World, count: int, ask: Ask) -> list[Figure]:
 
 
 def _replay(
-    running: World, dependency: Dependency, count: int, rate: float, ask: Ask
-) -> list[Figure]:
-    """Half of them, kill -9, and the rest; returns what that took."""
+    running: World, dependency: Dependency, count: int, rate: float, ask: Ask, showing: Showing
+) -> None:
+    """Half of them, kill -9, and the rest."""
     (Path(running.cast.env["CASEWORKS_DATA_DIR"]) / "mended").touch()
     effects = len(dependency.calls)
     said = ("--yes", "--rate", f"{rate:g}/s")
@@ -134,8 +134,11 @@ def _replay(
         running.wait_until(lambda: len(dependency.calls) - effects >= count // 2, SETTLED_S)
         killed = time.monotonic()
     finally:
+        ended = process.poll()
         process.kill()
-        process.communicate()
+        _, said_by_it = process.communicate()
+        if ended is not None:
+            showing.complaints.append(f"the replay ended by itself: {said_by_it.strip()}")
     running.wait(2.0)  # what the dead one had committed
     done = len(dependency.calls) - effects
     first = done / (killed - begun)
@@ -145,7 +148,7 @@ def _replay(
     running.wait_until(lambda: len(dependency.calls) - effects >= count, SETTLED_S)
     _wait_amended(running, count)
     waiting = sum(line.startswith(DEAD) for line in _ran(running, "list").out.splitlines())
-    return [
+    showing.figures += [
         Figure("replayed before the kill -9", done, "", 1, count - 1),
         Figure("rate before the kill -9", first, "letters/s", None, 1.1 * rate),
         Figure("rate after it", second, "letters/s", None, 1.1 * rate),

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import Barrier, Lock, Thread
 from threading import Event as Flag
-from threading import Lock, Thread
 from typing import Any
 
 from pydantic import BaseModel
@@ -17,11 +17,12 @@ from caseworks import App, Wait, new_event
 from caseworks.client import Publisher, delivered
 from caseworks.compose import build
 from caseworks.dead_mail.audit import Audit
-from events.broker import Broker
+from events.broker import Broker, TransactionalProducer
 from events.errors import PermanentError
 from events.memory import MemoryBroker
 from events.settings import Settings
 from schemas.base import instant
+from schemas.commands import Opened, Replay
 from schemas.event import Event
 from schemas.result import Result
 from tests.unit.command_line import COUNTS, TOPICS, state_record
@@ -36,6 +37,7 @@ FEW = Settings(
     results_partitions=COUNTS.results,
 )
 TIMEOUT_S = 60.0
+OPENED, REPLAY = Opened.ce_type, Replay.ce_type
 
 
 class Order(BaseModel):
@@ -214,3 +216,94 @@ def test_an_event_that_nobody_waited_for_finds_its_case_when_it_is_replayed() ->
         assert typed(broker, "dlq", "replay", *args, now=now) == 0
         [result] = results(broker, 1)
     assert (result.status, result.output) == ("completed", 7)
+
+
+@dataclass
+class Together:
+    """A connection whose process waits, before it writes anything, for another one at that place.
+
+    Then both have read the audit, and neither knows what the other one is about to do.
+    """
+
+    inner: Broker
+    meeting: Barrier
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def transactional(self, transactional_id: str) -> TransactionalProducer:
+        self.meeting.wait(TIMEOUT_S)
+        return self.inner.transactional(transactional_id)
+
+
+def test_two_people_who_replay_everything_at_once_have_one_effect_on_each() -> None:
+    shop, broker, count = Shop(), MemoryBroker(), 40
+    shop.mended.set()
+    app = shop.app()
+    build(app, FEW, broker=broker).ensure_topics()
+    producer = broker.producer()
+    for number in range(count):
+        machine = shipless(app, f"e{number}")
+        producer.produce(state_record(machine.case))
+        producer.produce(letter_of(machine))
+    meeting, codes = Barrier(2), list[int]()
+
+    def replay(who: str) -> None:
+        together = Together(broker.connect(who), meeting)
+        chosen = ("--all", "--why", "fixed", "--by", who, "--name", who, "--yes")
+        codes.append(typed(together, "dlq", "replay", *chosen, now=time.time()))
+
+    with running(app, broker):
+        people = [Thread(target=replay, args=(who,)) for who in ("ann", "bob")]
+        for each in people:
+            each.start()
+        for each in people:
+            each.join(TIMEOUT_S)
+        results(broker, count)
+        commands = [m for m in all_of(broker, TOPICS.inbox) if m.header("ce_type") == REPLAY]
+        until(lambda: all_worked_on(broker))
+    assert codes == [0, 0]
+    assert len(commands) == 2 * count
+    assert len({Replay.from_json(m.value or b"").command_id for m in commands}) == count
+    assert len(results(broker, count)) == count
+    assert shop.calls == {"ship": count}
+
+
+def all_worked_on(broker: Broker) -> bool:
+    """Whether the orchestrator has worked on every command."""
+    admin = broker.admin()
+    lags = admin.lag(TOPICS.loop_group("orchestrator"))
+    admin.close()
+    behind = {lag.source: lag.committed or 0 for lag in lags}
+    return all(m.offset < behind.get(m.source, 0) for m in all_of(broker, TOPICS.inbox))
+
+
+def test_an_event_mended_wrongly_dies_again_and_replayed_twice_is_one_case() -> None:
+    shop, broker = Shop(), MemoryBroker()
+    dead = TOPICS.dlq(TOPICS.events)
+
+    def newest() -> str:
+        found = all_of(broker, dead)[-1]
+        return f"{dead}:{found.partition}:{found.offset}"
+
+    def replay(where: str, item: str, *more: str) -> int:
+        patch = ("--patch", f'{{"item": {item}}}')
+        return typed(broker, "dlq", "replay", where, *patch, *more, now=time.time())
+
+    with running(shop.app(), broker) as settings:
+        publish(broker, settings, [new_event("order.placed", {"item": 3}, id="e1")])
+        until(lambda: len(all_of(broker, dead)) == 1)
+        assert replay(newest(), "4") == 0
+        until(lambda: len(all_of(broker, dead)) == 2)
+        assert all_of(broker, dead)[-1].header("cw_dlq_replays") == "1"
+        again = newest()
+        assert replay(again, '"good"') == 0
+        assert replay(again, '"good"') == 1, "it was handled"
+        assert replay(again, '"good"', "--force") == 0
+        until(
+            lambda: [m.header("ce_type") for m in all_of(broker, TOPICS.inbox)].count(OPENED) == 2
+        )
+        until(lambda: all_worked_on(broker))
+        [result] = results(broker, 1)
+    assert (result.status, result.amends) == ("completed", None)
+    assert shop.calls == {"price": 1, "ship": 1}
