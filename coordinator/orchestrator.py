@@ -148,6 +148,7 @@ class Orchestrator:
             turn.command(message)
         if not turn.positions:
             return None
+        turn.quiet = not turn.records
         turn.write_changelog()
         return turn
 

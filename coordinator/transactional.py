@@ -47,6 +47,9 @@ from events.loop import (
 
 Step = Generator[Operation, Any, Any]
 
+COMPANY_MAX = 10
+"""A turn of more messages has company enough."""
+
 
 @dataclass(frozen=True, slots=True)
 class LoopLimits:
@@ -63,6 +66,8 @@ class LoopLimits:
     looks_max: int = 30
     """After so many in vain the broker has ended by itself what they left open."""
     restore_batch: int = 20_000
+    company_s: float = 0.002
+    """How long a turn that nobody waits for waits for more."""
     watch_s: float = 1.0
     """How often a loop with an admission looks whether it must wait."""
 
@@ -138,11 +143,26 @@ class TransactionalLoop:
             yield from self._watch(now)
             try:
                 turn = self.processor.plan(messages, self.ready, now)
+                if turn is not None and turn.quiet and self._waits(messages):
+                    self.processor.drop(turn)
+                    messages = yield from self._with_company(messages)
+                    turn = self.processor.plan(messages, self.ready, now)
             except StateLostError as error:
                 yield from self._lose(error, messages)
                 continue
             if turn is not None:
                 yield from self._transact(turn, messages, now)
+
+    def _waits(self, messages: Sequence[Message]) -> bool:
+        """Not for timers, a full turn, or while what aborts is looked for."""
+        return 0 < len(messages) <= COMPANY_MAX and self.batch == self.limits.batch_max
+
+    def _with_company(self, messages: Sequence[Message]) -> Step:
+        """These and what comes in a moment, mostly the other outcome of a join (rule 1 holds)."""
+        taken: Taken = yield Take(self.batch, self.limits.company_s)
+        self._assign(taken)
+        both = (*messages, *taken.messages)
+        return [m for m in both if m.source in self.ready and self.epochs[m.source] == m.epoch]
 
     # --- assignment and restore (rules 1 and 3)
 

@@ -22,6 +22,8 @@ class Turn:
     counts: dict[tuple[str, tuple[tuple[str, str], ...]], float] = field(default_factory=dict)
     observed: list[tuple[str, float, tuple[tuple[str, str], ...]]] = field(default_factory=list)
     change: Any = None
+    quiet: bool = False
+    """Whether it tells nobody anything: it may wait a moment for more."""
 
     def count(self, name: str, value: float = 1, **labels: str) -> None:
         """Add to a counter of `events.metrics`; told only once the transaction has committed."""

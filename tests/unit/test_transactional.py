@@ -13,14 +13,15 @@ from coordinator.world import OrchestratorLimits
 from events.broker import ConsumerSpec, LogEnds, Record, TopicPartition
 from events.dispatch import Handles, advance
 from events.errors import FencedError, RetriableError, StateLostError
-from events.loop import Operation, ReadLogs, Take
+from events.loop import Commit, Operation, ReadLogs, Take
 from events.memory import MemoryBroker
 from events.memory.consumer import MemoryConsumer
 from events.memory.producers import MemoryTransactionalProducer
 from events.partitioner import partition_of
 from events.topics import Partitions, Topics, catalogue
 from schemas.base import Message as Model
-from tests.unit.machine import START, diamond, event, opened
+from schemas.lean_case import Case
+from tests.unit.machine import START, diamond, event, opened, outcome
 from tests.unit.test_orchestrator import values_of
 
 TOPICS = Topics("cw")
@@ -203,6 +204,67 @@ def test_a_state_that_is_ahead_of_its_changelog_or_long_unseen_is_thrown_away() 
     stand.it.states[0].log_offset = 3
     assert stand.it.adopt(INBOX, end, later + 1) == Adopted(0, "stale")
     assert stand.case_ids() == []
+
+
+def with_a_join_ahead() -> tuple[Stand, Case]:
+    """A case whose last step waits for two others; one of them has answered."""
+    stand = Stand()
+    command = opened(stand.plan)
+    stand.tell(command)
+    stand.turns(4)
+    for step in ("triage", "kb"):
+        case = stand.it.states[0].load(command.case_id)
+        assert case is not None
+        stand.tell(outcome(case, step))
+        if step == "triage":
+            stand.turns(2)
+    return stand, case
+
+
+def until_it_waits_for_company(stand: Stand) -> None:
+    company = Take(stand.loop.limits.batch_max, stand.loop.limits.company_s)
+    for _ in range(20):
+        if stand.operation == company:
+            return
+        stand.operation = advance(stand.run, stand.operation, stand.handles)
+    raise AssertionError("it does not wait")
+
+
+def commits(asked: Sequence[Operation]) -> int:
+    return sum(isinstance(operation, Commit) for operation in asked)
+
+
+def test_a_turn_that_nobody_waits_for_takes_the_other_outcome_of_a_join_along() -> None:
+    stand, case = with_a_join_ahead()
+    tasks = stand.broker.log(TopicPartition("cw.tasks.reply", 0))
+    until_it_waits_for_company(stand)
+    stand.tell(outcome(case, "billing"))
+    asked = stand.turns(2)
+
+    assert tasks.end == 2  # with the transaction's marker
+    assert commits(asked) == 1
+    assert stand.loop.ready[INBOX] == 4
+
+
+def test_a_turn_for_which_no_company_comes_is_committed_alone() -> None:
+    stand, _ = with_a_join_ahead()
+    until_it_waits_for_company(stand)
+
+    assert commits(stand.turns(2)) == 1
+    assert stand.loop.ready[INBOX] == 3
+
+
+def test_what_waits_for_company_goes_with_its_partition() -> None:
+    stand, case = with_a_join_ahead()
+    until_it_waits_for_company(stand)
+    stand.broker.rebalance("cw.orchestrator")
+    stand.tell(outcome(case, "billing"))
+    asked = stand.turns(2)
+    assert not commits(asked)
+    stand.turns(5)
+
+    assert stand.loop.ready[INBOX] == 4
+    assert stand.broker.log(TopicPartition("cw.tasks.reply", 0)).end == 2
 
 
 class Unanswered(MemoryConsumer):
