@@ -32,19 +32,18 @@ from agents.worker import WorkerConfig, worker_loop
 from caseworks.app import App
 from caseworks.changelog import changelog_of
 from caseworks.connection import connect
+from caseworks.limits import orchestrator_limits, outages_of
 from caseworks.loading import load_app
 from caseworks.notes import Notes
 from caseworks.topics import check_topics, ensure_topics
 from coordinator.admission import Admission
 from coordinator.breakers import BreakerLimits
 from coordinator.controller import Controller
-from coordinator.correlation import CorrelationLimits
 from coordinator.intake import Intake
 from coordinator.orchestrator import Orchestrator
 from coordinator.store import DictStore
 from coordinator.transactional import LoopLimits, TransactionalLoop
 from coordinator.turn import Processor
-from coordinator.world import OrchestratorLimits
 from events import metrics
 from events.broker import Broker, ConsumerSpec, Producer, TopicPartition
 from events.dispatch import Clock, Executor, Handles, Listener
@@ -187,16 +186,8 @@ class System:
         """The loops of a coordinator process."""
         settings, app = self.settings, self.app
         partitions, changelog = self.check_topics(), changelog_of(settings, self.broker)
-        limits = OrchestratorLimits(
-            case_bytes_max=settings.case_bytes_max + settings.event_bytes_max,
-            dedupe_window_s=settings.dedupe_window_s,
-            keep_s=settings.dead_cases_keep_s,
-            unseen_max_s=changelog.tombstones_s / 2,
-            cases_open_max=settings.cases_open_max,
-            correlation=CorrelationLimits(
-                keep_s=settings.signal_keep_s, dedupe_window_s=settings.dedupe_window_s
-            ),
-        )
+        limits = orchestrator_limits(settings, changelog.tombstones_s)
+        outages = outages_of(app, settings)
 
         def intake() -> Processor:
             return Intake(settings.topics, app.plans, app.data_types, settings.event_bytes_max)
@@ -209,11 +200,12 @@ class System:
                 writer_id=self._name("orchestrator"),
                 limits=limits,
                 store_of=self._stores(changelog.identity),
+                outages=outages,
             )
 
         return (
             self._transactional("intake", settings.topics.events, intake),
-            self._transactional("orchestrator", settings.topics.inbox, orchestrator),
+            self._transactional("orchestrator", settings.topics.inbox, orchestrator, waits=outages),
         )
 
     def controller(self) -> Actor:
@@ -334,6 +326,7 @@ class System:
         topic: str,
         processor: Callable[[], Processor],
         take_timeout_s: float = 0.0,
+        waits: Admission | None = None,
     ) -> Actor:
         settings, name = self.settings, self._name(loop)
         wait_s = max(settings.take_timeout_s, take_timeout_s)
@@ -358,8 +351,8 @@ class System:
 
         def run() -> Loop:
             control = TopicPartition(settings.topics.control, 0)
-            waits = Admission(control, settings.cases_open_max) if loop == "intake" else None
-            begun = TransactionalLoop(processor(), name, limits, waits)
+            admission = Admission(control, settings.cases_open_max) if loop == "intake" else waits
+            begun = TransactionalLoop(processor(), name, limits, admission)
             self.loops.append(begun)
             return begun.run()
 

@@ -71,7 +71,7 @@ def _messages(local: str) -> tuple[tuple[str, ...], bool]:
             commands = (*COMMANDS, *CORRELATION_COMMANDS)
             return tuple(ce_type.removeprefix("caseworks.") for ce_type in commands), True
         case ["cases"]:
-            return ("case", "case_closed", "case_correlation", "case_position"), False
+            return ("case", "case_closed", "case_correlation", "case_shelf", "case_position"), False
         case ["approvals"]:
             return ("approval_requested", "approval_ended"), False
         case ["audit", "letters"]:

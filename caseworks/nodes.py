@@ -15,6 +15,8 @@ from events.errors import DeclarationError
 from schemas.workflow import OnDeadLetter, StepSpec
 
 Function = Callable[..., Any]
+Link = Function | Literal["cache", "escalate"]
+"""Who or what stands in for an agent."""
 AgentOf = Callable[[str, Function], Agent]
 """The agent of a function; told the place for its error."""
 
@@ -65,7 +67,10 @@ class Step:
         map: Run once for each item of a list.
         loop: Run again until a condition holds.
         optional: The case goes on (as `degraded`) when it fails for good.
-        fallback: The agent to ask when this one failed for good.
+        fallback: Who stands in when this one failed for good or was halted: an agent, or a list
+            of agents, `"cache"` (the last good output for the same input) and `"escalate"`, asked
+            in this order.
+        degrade_after_s: Ask them, too, when what an agent calls has been away for so long.
         escalate_to: The higher agent to ask once before people are.
         undo: The agent that undoes the finished step when its case fails or is cancelled.
         timeout_s: Run time of one attempt; default: the agent's.
@@ -88,7 +93,8 @@ class Step:
     map: Map | None = None
     loop: Loop | None = None
     optional: bool = False
-    fallback: Function | None = None
+    fallback: Link | Sequence[Link] | None = None
+    degrade_after_s: float | None = None
     escalate_to: Function | None = None
     undo: Function | None = None
     timeout_s: float | None = None
@@ -224,6 +230,7 @@ def wrong_value(place: str, error: ValidationError) -> DeclarationError:
 
 _AS_GIVEN = (
     "optional",
+    "degrade_after_s",
     "deadline_s",
     "attempts_max",
     "backoff_s",
@@ -240,10 +247,24 @@ def _picked(node: Node, *names: str) -> dict[str, Any]:
     return {name: getattr(node, name) for name in names}
 
 
+def _chain(
+    given: Link | Sequence[Link] | None, workflow: str, agent_of: AgentOf
+) -> str | list[str] | None:
+    """The links by their names; words stay what they are, to be judged with the workflow."""
+    if given is None or isinstance(given, str):
+        return given
+    if isinstance(given, Sequence):
+        return [
+            link if isinstance(link, str) else agent_of(workflow, link).spec.name for link in given
+        ]
+    return agent_of(workflow, given).spec.name
+
+
 def _work(node: Step, agent: Agent, workflow: str, agent_of: AgentOf) -> dict[str, Any]:
     given = _picked(node, *_AS_GIVEN)
     given["agent"] = agent.spec.name
-    for role in ("fallback", "escalate_to", "undo"):
+    given["fallback"] = _chain(node.fallback, workflow, agent_of)
+    for role in ("escalate_to", "undo"):
         other = getattr(node, role)
         given[role] = agent_of(workflow, other).spec.name if other is not None else None
     given["timeout_s"] = node.timeout_s if node.timeout_s is not None else agent.spec.timeout_s

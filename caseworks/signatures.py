@@ -43,7 +43,7 @@ def check_signatures(
             continue
         place = f"workflow {spec.name!r}, step {step.name!r}"
         reads = _reads(step, outputs, nullable)
-        stand_ins = (agents.get(step.fallback or ""), agents.get(step.escalate_to or ""))
+        stand_ins = [agents.get(name) for name in (*step.stand_ins, step.escalate_to or "")]
         asked = [main, *(agent for agent in stand_ins if agent is not None)]
         for agent in asked:
             _check_data(place, agent, mapped=step.map is not None)

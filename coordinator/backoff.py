@@ -7,6 +7,21 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
+from coordinator.states import ENDED
+from schemas.lean_case import StepState
+
+
+def due_of(state: StepState) -> float | None:
+    """When something is due of a step that runs."""
+    status = state.status
+    if status in ("retrying", "mapping"):
+        at = state.due
+    else:
+        at = state.deadline if status not in ENDED else None
+    if state.look is not None and status in ("sent", "retrying"):
+        return state.look if at is None else min(at, state.look)
+    return at
+
 
 def fraction(task_id: str, attempt: int) -> float:
     """A number in [0, 1) that depends on the task and the attempt only."""

@@ -10,18 +10,21 @@ from dataclasses import dataclass
 from math import inf
 from typing import assert_never
 
-from coordinator import mapping, undo, waits
+from coordinator import fallback, mapping, undo, waits
+from coordinator.backoff import due_of
 from coordinator.draft import Draft, open_draft
 from coordinator.effects import Effect, Ignored, IgnoredWhy
 from coordinator.keys import UNDO, index_of, key_of, step_of
 from coordinator.states import ENDED, ENDED_WELL, PASSIVE
 from coordinator.steps import end_attempt, found_wanting, give_up
+from coordinator.surroundings import QUIET, Surroundings
 from coordinator.view import Parts, no_parts
 from coordinator.workflow import Plan
 from schemas.commands import Cancel, Command, Decision, Drop, Opened, Replay, Signal
 from schemas.lean_case import CLOSED, Case, StepState
 from schemas.outcome import Failure, Outcome, Progress
 from schemas.task import TaskName, task_name_of
+from schemas.workflow import CACHE
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +36,23 @@ Applied = tuple[Case | None, list[Effect]]
 
 
 def apply(
-    case: Case | None, command: Command | Tick, now: float, plan: Plan, part: Parts = no_parts
+    case: Case | None,
+    command: Command | Tick,
+    now: float,
+    plan: Plan,
+    part: Parts = no_parts,
+    around: Surroundings = QUIET,
 ) -> Applied:
     """The case after a command, and what it asks for.
 
-    `now` in seconds since the epoch; `part` gives the states of a map's items, by key.
+    `now` in seconds since the epoch; `part` gives the states of a map's items, by key; `around`
+    says what is known of the fleet.
     """
     if isinstance(command, Opened):
-        return _opened(case, command, now, plan)
+        return _opened(case, command, now, plan, around)
     if case is None:
         return None, [Ignored("unknown_case")]
-    draft = Draft(case, now, plan, part)
+    draft = Draft(case, now, plan, part, around)
     match command:
         case Outcome():
             _outcome(draft, command)
@@ -72,26 +81,20 @@ def next_due(case: Case, keep_s: float) -> float:
         return case.closed + keep_s
     due = case.deadline
     for step in case.steps.values():
-        at = _due(step)
+        at = due_of(step)
         if at is not None and at < due:
             due = at
     if case.undos:
-        due = min(due, *(_due(state) or inf for state in case.undos.values()))
+        due = min(due, *(due_of(state) or inf for state in case.undos.values()))
     return due
 
 
-def _due(state: StepState) -> float | None:
-    """When something is due of a step that runs."""
-    status = state.status
-    if status in ("retrying", "mapping"):
-        return state.due
-    return state.deadline if status not in ENDED else None
-
-
-def _opened(case: Case | None, command: Opened, now: float, plan: Plan) -> Applied:
+def _opened(
+    case: Case | None, command: Opened, now: float, plan: Plan, around: Surroundings
+) -> Applied:
     if case is not None:
         return case, [Ignored("duplicate_event")]
-    draft = open_draft(command, now, plan)
+    draft = open_draft(command, now, plan, around)
     if draft.deadline <= now:
         draft.close("expire", "its deadline had passed when it arrived")
     else:
@@ -247,7 +250,7 @@ def _tick(draft: Draft) -> None:
 
 
 def _is_due(draft: Draft, state: StepState) -> bool:
-    at = _due(state)
+    at = due_of(state)
     return at is not None and at <= draft.now
 
 
@@ -263,11 +266,15 @@ def _tick_step(draft: Draft, key: str) -> None:
     state = draft.get(key)
     if state is None or not _is_due(draft, state):
         return
+    if fallback.looks(draft, state) and state.status in ("sent", "retrying"):
+        fallback.look(draft, key)
+        return
     match state.status:
         case "retrying":
-            known = state.agent in draft.plan.agents  # an older version may have had another
-            agent = state.agent if known else draft.spec(key).agent
-            draft.send(key, "send", agent=agent, due=None)
+            agent = state.agent
+            if agent != CACHE and agent not in draft.plan.agents:  # of an older version
+                agent = draft.spec(key).agent
+            fallback.start(draft, key, agent, due=None)
         case "sent" | "delegated":
             error = Failure(kind="deadline", message=f"no outcome of attempt {state.attempt}")
             give_up(draft, key, error, None)

@@ -8,7 +8,7 @@ from typing import assert_never
 
 from pydantic import ValidationError
 
-from coordinator import correlation_turn, waits_turn
+from coordinator import beside, shelf_turn, waits_turn
 from coordinator.case import Tick, apply, next_due
 from coordinator.decoding import decode_command
 from coordinator.effects import (
@@ -18,7 +18,10 @@ from coordinator.effects import (
     Effect,
     Ignored,
     Keep,
+    Postponed,
     Publish,
+    Recall,
+    Retain,
     SendTask,
     Tune,
 )
@@ -77,9 +80,7 @@ class CaseTurn(Turn):
         """Apply one inbox record; what cannot be applied becomes a dead letter."""
         self.positions[message.source] = message.offset + 1
         try:
-            if correlation_turn.takes(message):
-                correlation_turn.command(self, message)
-            else:
+            if not beside.command(self, message):
                 self._dispatch(message, decode_command(message))
         except PayloadError as error:
             self.bury_command(message, error)
@@ -109,7 +110,8 @@ class CaseTurn(Turn):
         """
         written = len(self.records)
         try:
-            after, effects = apply(case, command, self.now, plan, self._parts_of(partition, case))
+            part, around = self._parts_of(partition, case), self.world.around
+            after, effects = apply(case, command, self.now, plan, part, around)
             if after is None or after is case:
                 self._count_ignored(effects)
                 return False
@@ -152,12 +154,7 @@ class CaseTurn(Turn):
 
     def _belongs(self, message: Message, command: Command) -> bool:
         """Whether a command without an open case is ours to apply; else forward or count it."""
-        home = self.world.home_of(command.case_id)
-        if home != message.partition:
-            self.count("caseworks_commands_forwarded_total")
-            self.records.append(
-                Record(message.topic, message.key, message.value, message.headers, partition=home)
-            )
+        if self.forwarded(message, command.case_id):
             return False
         closed = command.case_id in self.world.states[message.partition].closed
         if isinstance(command, Opened):
@@ -168,6 +165,17 @@ class CaseTurn(Turn):
             "caseworks_outcomes_ignored_total", why="closed_case" if closed else "unknown_case"
         )
         return False
+
+    def forwarded(self, message: Message, case_id: str) -> bool:
+        """Pass a record on that belongs to another partition; whether it did."""
+        home = self.world.home_of(case_id)
+        if home == message.partition:
+            return False
+        self.count("caseworks_commands_forwarded_total")
+        self.records.append(
+            Record(message.topic, message.key, message.value, message.headers, partition=home)
+        )
+        return True
 
     def _bounded(self, message: Message, outcome: Outcome) -> Outcome:
         """An output that would take the case over its size fails its step instead."""
@@ -235,8 +243,8 @@ class CaseTurn(Turn):
         self.idle.append((partition, case_id, max(next_due(case, keep_s), self.now + again_s)))
 
     def tick_entity(self, partition: int, key: str) -> None:
-        """A correlation's time has come."""
-        correlation_turn.tick_correlation(self, partition, key)
+        """The time of something beside the cases has come."""
+        beside.tick(self, partition, key)
 
     # --- effects and changelog
 
@@ -280,6 +288,12 @@ class CaseTurn(Turn):
         match effect:
             case SendTask(work):
                 self.records.append(writer.task(case, plan, work, partition, now))
+                if not work.state.burnt and work.state.agent is not None:
+                    self.world.retries.first(work.state.agent, now)
+            case Recall() | Retain():
+                shelf_turn.carry_out(self, case, plan, effect)
+            case Postponed(agent):
+                self.count("caseworks_retries_postponed_total", agent=agent)
             case Keep(key, state):
                 self.parts[partition, case.case_id, key] = state.to_compact_json()
             case Publish(result):

@@ -45,24 +45,14 @@ AGAIN_S = 60.0
 """A correlation that cannot be read is looked at again after this."""
 
 
-def takes(message: Message) -> bool:
-    """Whether an inbox record is for a correlation."""
-    return (message.header("ce_type") or "") in CORRELATION_COMMANDS
-
-
 def command(turn: CaseTurn, message: Message) -> None:
     """Apply one command to its correlation, or forward it. Raises `PayloadError`."""
     given = _decode(message)
     turn.count("caseworks_commands_total", kind=given.ce_type.rpartition(".")[2])
-    home = turn.world.home_of(given.case_id)
-    if home != message.partition:
-        turn.count("caseworks_commands_forwarded_total")
-        turn.records.append(
-            Record(message.topic, message.key, message.value, message.headers, partition=home)
-        )
+    if turn.forwarded(message, given.case_id):
         return
+    home, limits = message.partition, turn.world.limits.correlation
     before = _load(turn, home, given.case_id)
-    limits = turn.world.limits.correlation
     _move(turn, home, given.case_id, before, apply(before, given, turn.now, limits))
 
 

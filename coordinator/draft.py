@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from coordinator import delegation, mapping, undo, waits
+from coordinator import delegation, fallback, mapping, undo, waits
 from coordinator.effects import (
     Effect,
     Ignored,
     IgnoredWhy,
     Keep,
     Publish,
+    Recall,
     SendTask,
     Tune,
 )
@@ -18,13 +19,14 @@ from coordinator.expressions import ExpressionError, is_true
 from coordinator.keys import UNDO, WAITING, step_of
 from coordinator.result import result_of
 from coordinator.states import CASE, ENDED, ENDED_WELL, PASSIVE, STEP, CaseEvent, StepEvent
+from coordinator.surroundings import QUIET, Surroundings
 from coordinator.view import CaseView, Parts, no_parts
 from coordinator.workflow import Plan
 from schemas.commands import Opened
 from schemas.lean_case import Case, CaseStatus, StepState, StoredEvent
 from schemas.outcome import Failure
 from schemas.usage import Usage
-from schemas.workflow import StepSpec
+from schemas.workflow import CACHE, StepSpec
 
 
 class Draft(CaseView):
@@ -32,6 +34,7 @@ class Draft(CaseView):
 
     __slots__ = (
         "advancing",
+        "around",
         "changed",
         "closed",
         "dead_letters",
@@ -48,8 +51,16 @@ class Draft(CaseView):
         "usage",
     )
 
-    def __init__(self, case: Case, now: float, plan: Plan, part: Parts = no_parts) -> None:
+    def __init__(
+        self,
+        case: Case,
+        now: float,
+        plan: Plan,
+        part: Parts = no_parts,
+        around: Surroundings = QUIET,
+    ) -> None:
         super().__init__(case, plan, part)
+        self.around = around
         self.now = now
         self.status: CaseStatus = case.status
         self.reason = case.reason
@@ -99,13 +110,15 @@ class Draft(CaseView):
             first_sent=state.first_sent if state.first_sent is not None else self.now,
             **fields,
         )
+        if step.degrade_after_s is not None or state.look is not None:
+            sent = sent.evolve(look=fallback.look_at(step, sent.handed, self.now))
         self.put(key, sent)
         try:
             work = self.work(key, step, sent)
         except ExpressionError as error:
             self.break_off(step_of(key), Failure(kind="bad_expression", message=str(error)))
         else:
-            self.effects.append(SendTask(work))
+            self.effects.append(Recall(work) if agent == CACHE else SendTask(work))
 
     def backstop(self, step: StepSpec) -> float | None:
         """When a step sent now is given up; `None`: the case's deadline serves."""
@@ -183,7 +196,7 @@ class Draft(CaseView):
             elif step.map is not None:
                 mapping.begin(self, step)
             else:
-                self.send(name, "send", agent=step.agent)
+                fallback.start(self, name, step.agent)
         except ExpressionError as error:
             self.break_off(name, Failure(kind="bad_expression", message=str(error)))
 
@@ -351,21 +364,19 @@ class Draft(CaseView):
         return f"{name}: {error.kind}: {error.message}" if error else name
 
     def _why_degraded(self) -> str | None:
-        parts = [
-            f"{name}: {_how(state)}" + (f" ({state.error.kind})" if state.error else "")
-            for name, state in self.steps.items()
-            if state.degraded
-        ]
+        parts = [f"{name}: {_how(state)}" for name, state in self.steps.items() if state.degraded]
         return "; ".join(parts) or None
 
 
 def _how(state: StepState) -> str:
     if state.items is not None and state.items.failed:
         return f"{state.items.failed} of {state.items.total} items failed"
-    return "skipped" if state.status == "skipped" else "fallback"
+    link = fallback.report(state).link
+    said = f"fallback {link}" if state.handed and link == state.agent else link.replace("_", " ")
+    return f"{said} ({state.error.kind})" if state.error else said
 
 
-def open_draft(command: Opened, now: float, plan: Plan) -> Draft:
+def open_draft(command: Opened, now: float, plan: Plan, around: Surroundings = QUIET) -> Draft:
     """A new case for an accepted event, with every step waiting."""
     event = command.event
     deadline = now + plan.spec.deadline_s
@@ -380,7 +391,7 @@ def open_draft(command: Opened, now: float, plan: Plan) -> Draft:
         deadline=deadline,
         steps=dict.fromkeys(plan.order, WAITING),
     )
-    draft = Draft(case, now, plan)
+    draft = Draft(case, now, plan, around=around)
     draft.changed = True
     draft.effects += [Tune(kind, on=True) for kind in plan.waits]
     return draft

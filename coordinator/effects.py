@@ -49,6 +49,27 @@ class SendTask:
 
 
 @dataclass(frozen=True, slots=True)
+class Recall:
+    """Ask for the last good output of this step for the same input; it comes as an outcome."""
+
+    work: Work
+
+
+@dataclass(frozen=True, slots=True)
+class Retain:
+    """Keep the output of a step that is done well, for when nobody else can answer."""
+
+    work: Work
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """A retry of an agent waits longer than its back-off says: too many of them at once."""
+
+    agent: str
+
+
+@dataclass(frozen=True, slots=True)
 class Keep:
     """The state of an item of a `map`, kept as a part of the case."""
 
@@ -106,4 +127,6 @@ class Ignored:
     why: IgnoredWhy
 
 
-Effect = SendTask | Publish | Bury | Keep | Ask | Answered | Tune | Ignored
+Effect = (
+    SendTask | Recall | Retain | Postponed | Publish | Bury | Keep | Ask | Answered | Tune | Ignored
+)

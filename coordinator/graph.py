@@ -74,8 +74,9 @@ def _label(step: StepSpec) -> list[str]:
         lines.append(f"wait for {step.wait.event}, {span(step.wait.timeout_s)}")
     if step.approval is not None:
         lines.append(f"ask a person: {_cut(step.approval.of)}")
-    if step.fallback is not None:
-        lines.append(f"else {step.fallback}")
+    if step.chain:
+        after = "" if step.degrade_after_s is None else f", after {span(step.degrade_after_s)}"
+        lines.append(f"else {', '.join(step.chain)}{after}")
     if step.escalate_to is not None:
         lines.append(f"higher: {step.escalate_to}")
     if step.optional:

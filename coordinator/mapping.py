@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from pydantic_core import to_json
 
+from coordinator import fallback
+from coordinator.backoff import due_of
 from coordinator.keys import WAITING, index_of, step_of
 from coordinator.states import ENDED, ENDED_WELL
 from schemas.lean_case import Items, StepState
@@ -98,12 +100,12 @@ def _send(draft: Draft, step: StepSpec, key: str) -> None:
         if state.status not in ENDED:
             draft.move(key, "abandon")
         draft.renew(key)
-    draft.send(key, "send", agent=step.agent)
+    fallback.start(draft, key, step.agent)
 
 
 def arm(draft: Draft, key: str, state: StepState) -> None:
     """The step is due when the first of its items is."""
-    at = state.due if state.status == "retrying" else state.deadline
+    at = due_of(state)
     if at is None or state.status not in ("sent", "retrying"):
         return
     whole = draft.steps[step_of(key)]
@@ -166,7 +168,7 @@ def due(draft: Draft, name: str) -> list[str]:
         state = draft.at(key)
         if index in again:
             continue
-        at = state.due if state.status == "retrying" else state.deadline
+        at = due_of(state)
         if at is None or state.status not in ("sent", "retrying"):
             continue
         if at <= draft.now:

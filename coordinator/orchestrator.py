@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from coordinator.admission import OPEN_NOTE, TELL_S, Telling
 from coordinator.case_turn import CaseTurn
+from coordinator.outages import Fleet, Outages
 from coordinator.partition import ENTITY_MARK, PartitionState, keeps_whole
 from coordinator.records import Writer
+from coordinator.retries import RetryBudgets
 from coordinator.store import DictStore
 from coordinator.turn import UNKNOWN, Adopted, Turn
 from coordinator.versions import check_unchanged, note_key, note_of
@@ -35,7 +37,7 @@ class Orchestrator:
 
     name = "orchestrator"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - wired in one place
         self,
         topics: Topics,
         plans: Sequence[Plan],
@@ -44,10 +46,11 @@ class Orchestrator:
         writer_id: str,
         limits: OrchestratorLimits,
         store_of: Callable[[int], Store] = DictStore,
+        outages: Outages | None = None,
     ) -> None:
         """*partitions* is the inbox's fixed count; *writer_id* the loop's transactional id.
 
-        *store_of* opens what holds the state of a partition.
+        *store_of* opens what holds the state of a partition; *outages* says what is away.
         """
         self.changelog: str | None = topics.cases
         self.limits = limits
@@ -56,10 +59,14 @@ class Orchestrator:
         self._told_at: dict[int, float] = {}
         self.telling = Telling(topics, partitions, limits.cases_open_max)
         self.states: dict[int, PartitionState] = {}
+        retries = RetryBudgets(limits.retries)
+        agents = {name: spec for plan in plans for name, spec in plan.agents.items()}
         self.world = World(
             writer=Writer(topics),
             plans={plan.name: plan for plan in plans},
-            agents={name: spec for plan in plans for name, spec in plan.agents.items()},
+            agents=agents,
+            retries=retries,
+            around=Fleet(agents, outages, retries),
             version_notes={plan.name: note_of(plan) for plan in plans},
             states=self.states,
             limits=limits,

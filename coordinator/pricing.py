@@ -128,12 +128,11 @@ _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
 def _lines(step: StepSpec, agents: Mapping[str, AgentSpec]) -> list[Line]:
-    """Who may run how often. A higher agent that fails is followed by the fallback once more."""
+    """Who may run how often: each link of a chain once a round."""
     rounds = step.loop.iterations_max if step.loop is not None else 1
-    again = 1 if step.escalate_to is not None else 0
     wanted = (
         ("agent", step.agent, rounds),
-        ("fallback", step.fallback, rounds + again),
+        *(("fallback", agent, rounds) for agent in step.stand_ins),
         ("escalate_to", step.escalate_to, 1),
         ("undo", step.undo, 1),
     )

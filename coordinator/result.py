@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from coordinator import fallback
 from schemas.base import instant
 from schemas.result import Result, ResultStatus, StepReport, UndoReport
 from schemas.usage import NOTHING
@@ -34,6 +35,7 @@ def result_of(draft: Draft) -> Result:
         confidence=min(known, default=None),
         reason=draft.reason,
         steps={name: _report(state) for name, state in draft.steps.items()},
+        degraded={n: fallback.report(s) for n, s in draft.steps.items() if s.degraded},
         undone={name: _undo_report(state) for name, state in draft.undos.items()},
         usage=draft.usage or NOTHING,
         event=case.event.ref(),

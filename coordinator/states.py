@@ -9,7 +9,8 @@ A send is an *attempt*; its number only grows. What comes back moves the step:
 - `done`, of any attempt, completes a step that has not ended: the work is there, whoever did it.
 - `retry` puts it to `retrying` until a durable timer sends the next attempt; `defer` does the
   same without burning an attempt (a breaker is open, or the work is held for later).
-- `fail` means that no further attempt helps. Then, in this order: the fallback agent is asked,
+- `fail` means that no further attempt helps. Then, in this order: the links of its `fallback` are
+  asked, each once (also when what its agent calls has been away for longer than the step waits),
   an optional step is skipped, or the task becomes a dead letter and the step's `on_dead_letter`
   decides: the case is escalated, fails, or is parked until somebody replays the letter.
 
@@ -77,6 +78,8 @@ STEP: Mapping[StepStatus, Mapping[StepEvent, StepStatus]] = {
         "listen": "listening",
         "ask": "asking",
         "done": "done",
+        "fallback": "sent",
+        "escalate": "sent",
         "skip": "skipped",
         "fail": "failed",
         "park": "parked",

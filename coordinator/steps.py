@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, assert_never
 
-from coordinator import delegation, mapping, undo, waits
+from coordinator import delegation, fallback, mapping, undo, waits
 from coordinator.backoff import delay_s
 from coordinator.draft import Draft
-from coordinator.effects import Bury, Work
+from coordinator.effects import Bury, Postponed, Retain, Work
 from coordinator.expressions import ExpressionError, is_true
 from coordinator.keys import UNDO, step_of
 from schemas.lean_case import StepState
 from schemas.outcome import Failure, Outcome
 from schemas.task import task_id_of
-from schemas.workflow import StepSpec
+from schemas.workflow import CACHE, StepSpec
 
 UNDECODABLE = "undecodable"
 """Failure kind of a task that the worker could not read, and put to the dead letters itself."""
@@ -30,12 +30,10 @@ def end_attempt(draft: Draft, key: str, state: StepState, outcome: Outcome) -> N
         case "retry":
             _retry(draft, key, state, error, outcome)
         case "deferred":
-            after_s = error.retry_after_s
-            wait_s = after_s if after_s is not None else draft.spec(key).backoff_s
-            draft.move(key, "defer", due=draft.now + wait_s, deadline=None, error=error)
+            _defer(draft, key, state, error)
         case "escalate":
             draft.spend(outcome.usage)
-            _escalate(draft, key, error, outcome)
+            escalate(draft, key, error, outcome)
         case "delegate":
             wrong = delegation.problem(draft, key, outcome.delegates)
             if wrong is None:
@@ -60,7 +58,7 @@ def _complete(draft: Draft, key: str, state: StepState, outcome: Outcome) -> Non
         "confidence": outcome.confidence,
         "agent_version": outcome.agent_version,
         "usage": outcome.usage,
-        "degraded": step.fallback is not None and outcome.agent == step.fallback,
+        "degraded": outcome.agent != step.agent and outcome.agent in step.chain,
         "error": None,
     }
     if step.loop is None:
@@ -80,7 +78,7 @@ def _loop(draft: Draft, step: StepSpec, state: StepState, fields: dict[str, Any]
         conclude(draft, step.name, fields)
     elif iteration < limit:
         draft.replace(step.name, output=fields["output"])
-        fresh = {"iteration": iteration, "burnt": 0, "due": None, "error": None}
+        fresh = {"iteration": iteration, "burnt": 0, "due": None, "error": None, "handed": ()}
         draft.send(step.name, "again", agent=step.agent, **fresh)
     elif step.loop.exhausted == "accept":
         error = Failure(kind="iterations", message=f"still not as wanted after {limit}")
@@ -121,6 +119,8 @@ def conclude(draft: Draft, key: str, fields: Mapping[str, Any]) -> None:
     step, confidence = draft.spec(key), fields["confidence"]
     floor = _floor(step)
     if confidence >= floor:
+        if CACHE in step.chain and not fields.get("degraded"):
+            _retain(draft, key, step, fields)
         draft.finish_step(key, **fields)
         return
     text = f"{key}: confidence {confidence:.2f} is below {floor:.2f}"
@@ -134,6 +134,19 @@ def conclude(draft: Draft, key: str, fields: Mapping[str, Any]) -> None:
         draft.close("escalate", text)
 
 
+def _retain(draft: Draft, key: str, step: StepSpec, fields: Mapping[str, Any]) -> None:
+    """A good output is kept, for when nobody else can answer."""
+    try:
+        work = draft.work(key, step, draft.at(key))
+    except ExpressionError:  # what it had read is gone: nobody could find it again
+        return
+    state = work.state.evolve(**{name: fields[name] for name in _KEPT if name in fields})
+    draft.effects.append(Retain(work._replace(state=state)))
+
+
+_KEPT = ("output", "confidence", "agent_version")
+
+
 def _retry(draft: Draft, key: str, state: StepState, error: Failure, outcome: Outcome) -> None:
     step, burnt = draft.spec(key), state.burnt + 1
     if burnt >= step.attempts_max:
@@ -141,11 +154,28 @@ def _retry(draft: Draft, key: str, state: StepState, error: Failure, outcome: Ou
         return
     wait_s = delay_s(outcome.task_id, state.attempt, step.backoff_s, step.backoff_s_max)
     due = draft.now + max(wait_s, error.retry_after_s or 0.0)
-    draft.move(key, "retry", burnt=burnt, due=due, deadline=None, error=error)
+    later = draft.around.retry_at(outcome.agent, due, draft.now)
+    if later > due:
+        draft.effects.append(Postponed(outcome.agent))
+    draft.move(key, "retry", burnt=burnt, due=later, deadline=None, error=error, deferred=None)
     draft.spend(outcome.usage)
 
 
-def _escalate(draft: Draft, key: str, error: Failure, outcome: Outcome) -> None:
+def _defer(draft: Draft, key: str, state: StepState, error: Failure) -> None:
+    """Something that it calls is away: it waits, or somebody stands in who need not."""
+    step, after_s = draft.spec(key), error.retry_after_s
+    wait_s = after_s if after_s is not None else step.backoff_s
+    since = draft.now if state.deferred is None else state.deferred
+    fields: dict[str, Any] = {"due": draft.now + wait_s, "deadline": None, "error": error}
+    if step.degrade_after_s is not None and len(state.handed) < len(step.chain):
+        look = max(since + step.degrade_after_s, draft.now + fallback.LOOK_MIN_S)
+        fields |= {"deferred": since, "look": look}
+    draft.move(key, "defer", **fields)
+    if step.degrade_after_s is not None and draft.now >= since + step.degrade_after_s:
+        fallback.look(draft, key)
+
+
+def escalate(draft: Draft, key: str, error: Failure, outcome: Outcome | None) -> None:
     """The agent says that this is beyond it: a higher agent, then people."""
     if key.endswith(UNDO):
         undo.failed(draft, key, error)
@@ -153,7 +183,7 @@ def _escalate(draft: Draft, key: str, error: Failure, outcome: Outcome) -> None:
     asked = draft.delegated.get(key)
     if asked is not None:
         delegation.forget(draft, asked.parent)
-        _escalate(draft, asked.parent, error, outcome)
+        escalate(draft, asked.parent, error, outcome)
         return
     step = draft.spec(key)
     if _may_ask_higher(draft, key, step):
@@ -161,7 +191,7 @@ def _escalate(draft: Draft, key: str, error: Failure, outcome: Outcome) -> None:
         return
     name = step_of(key)
     draft.move(name, "abandon", error=error, ended=draft.now, due=None, deadline=None)
-    if name == key:
+    if name == key and outcome is not None:
         draft.replace(name, usage=outcome.usage)
     draft.close("escalate", f"{key}: {error.message or error.kind}")
 
@@ -177,7 +207,7 @@ def _ask_higher(draft: Draft, key: str, step: StepSpec, error: Failure) -> None:
 
 
 def give_up(draft: Draft, key: str, error: Failure, outcome: Outcome | None) -> None:
-    """No further attempt helps: fallback, else skip, else a dead letter and what it entails."""
+    """No further attempt helps: the next of the chain, else skip, else a dead letter."""
     if outcome is not None:
         draft.spend(outcome.usage)
     if key.endswith(UNDO):
@@ -190,9 +220,11 @@ def give_up(draft: Draft, key: str, error: Failure, outcome: Outcome | None) -> 
         return
     delegation.forget(draft, key)
     name, state, step = step_of(key), draft.at(key), draft.spec(key)
-    if step.fallback is not None and state.agent != step.fallback:
-        draft.send(key, "fallback", agent=step.fallback, burnt=0, due=None, error=error)
-    elif key != name and step.map is not None and step.map.on_failure == "skip":
+    if fallback.hand_on(draft, key, error, outcome):
+        return
+    if error.kind == fallback.MISS and state.error is not None:
+        error = state.error  # a dead letter says what led to the cache
+    if key != name and step.map is not None and step.map.on_failure == "skip":
         draft.skip_step(key, error=error, degraded=True)
     elif step.optional:
         draft.skip_step(name, error=error, degraded=True)

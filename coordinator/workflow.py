@@ -81,7 +81,7 @@ def assemble(spec: WorkflowSpec, agents: Mapping[str, AgentSpec]) -> Plan:
 
 def agents_of(step: StepSpec) -> tuple[str, ...]:
     """The agents that a step may ask."""
-    named = (step.agent, step.fallback, step.escalate_to, step.undo)
+    named = (step.agent, *step.stand_ins, step.escalate_to, step.undo)
     return tuple(agent for agent in named if agent is not None)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from coordinator.expressions import compile_expression
 from events.errors import DeclarationError
 from schemas.agent import AgentSpec
-from schemas.workflow import StepSpec, WorkflowSpec
+from schemas.workflow import CACHE, ESCALATE, StepSpec, WorkflowSpec
 
 STEPS_MAX = 200
 """More steps than this in one workflow are refused."""
@@ -18,11 +18,12 @@ FAN_MAX = 64
 """No step reads more steps (or inputs) than this, and none is read by more."""
 RESERVED = frozenset(("event", "data", "output", "iteration", "item"))
 """Names that expressions use: no step may take them."""
-ROLES = ("agent", "fallback", "escalate_to", "undo")
+ROLES = ("agent", "escalate_to", "undo")
 AGENTS_ONLY = (
     "map",
     "loop",
     "fallback",
+    "degrade_after_s",
     "escalate_to",
     "undo",
     "inputs",
@@ -133,8 +134,42 @@ def _of_agents(step: StepSpec, agents: Mapping[str, AgentSpec] | None) -> Iterat
             yield f"unknown {role} {agent!r} (known: {known})"
         if role != "agent" and agent == step.agent:
             yield f"its {role} is its own agent: name another or remove it"
-    if step.escalate_to is not None and step.escalate_to == step.fallback:
-        yield "its escalate_to is its fallback: remove one"
+    yield from _of_chain(step, agents)
+
+
+def _of_chain(step: StepSpec, agents: Mapping[str, AgentSpec] | None) -> Iterator[str]:
+    """Each link is asked once, and each must be able to answer."""
+    chain = step.chain
+    for link in step.stand_ins:
+        if agents is not None and link not in agents:
+            names = ", ".join(sorted(agents)) or "none"
+            yield f"unknown fallback {link!r} (known: {names}, and `cache`, `escalate`)"
+        if link == step.agent:
+            yield "its fallback is its own agent: name another or remove it"
+        if link == step.escalate_to:
+            yield "its escalate_to is its fallback: remove one"
+    yield from _of_words(step, chain, agents or {})
+
+
+def _of_words(
+    step: StepSpec, chain: tuple[str, ...], known: Mapping[str, AgentSpec]
+) -> Iterator[str]:
+    """What is no agent has its place in a chain."""
+    for link in sorted({link for link in chain if chain.count(link) > 1}):
+        yield f"`fallback` goes round: {link!r} stands twice in it: each link is asked once"
+    for word in (CACHE, ESCALATE):
+        if word in (step.agent, step.escalate_to, step.undo):
+            yield f"{word!r} is no agent but a link of `fallback`: name an agent, {word} after it"
+        elif word in chain and word in known:
+            yield f"{word!r} is an agent here, and a word of `fallback`: rename the agent"
+    if ESCALATE in chain[:-1]:
+        yield f"`fallback` goes on after `{ESCALATE}`, which ends it: put it last"
+    if ESCALATE in chain and step.optional:
+        yield f"it is optional, and `{ESCALATE}` ends its case: keep one of them"
+    if CACHE in chain and step.loop is not None:
+        yield f"`{CACHE}` in a `loop`: a round is not what an earlier case had: remove it"
+    if step.degrade_after_s is not None and not chain:
+        yield "`degrade_after_s` without a `fallback`: nobody stands in: add one or remove it"
 
 
 def _of_graph(spec: WorkflowSpec) -> Iterator[str]:

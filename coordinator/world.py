@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from coordinator.correlation import DEFAULT_LIMITS, CorrelationLimits
 from coordinator.partition import PartitionState
 from coordinator.records import Writer
+from coordinator.retries import DEFAULT_LIMITS as RETRY_LIMITS
+from coordinator.retries import RetryBudgets, RetryLimits
+from coordinator.shelf import DEFAULT_LIMITS as SHELF_LIMITS
+from coordinator.shelf import ShelfLimits
+from coordinator.surroundings import QUIET, Surroundings
 from coordinator.workflow import Plan
 from events.broker import Headers
 from schemas.agent import AgentSpec
@@ -30,6 +35,8 @@ class OrchestratorLimits:
     """A state that has not seen its changelog for so long is thrown away: well below the time that
     tombstones are kept there (`delete.retention.ms`)."""
     correlation: CorrelationLimits = DEFAULT_LIMITS
+    shelf: ShelfLimits = SHELF_LIMITS
+    retries: RetryLimits = RETRY_LIMITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +53,5 @@ class World:
     home_of: Callable[[str], int]
     """The inbox partition that a case belongs to."""
     log_headers: Headers
+    retries: RetryBudgets = field(default_factory=RetryBudgets)
+    around: Surroundings = QUIET

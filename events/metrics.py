@@ -59,6 +59,8 @@ _ALL = (
     _counter("breaker_decisions", "Transitions of the fleet's breakers.", "state"),
     _counter("outcomes_ignored", "Outcomes that changed nothing.", "why"),
     _counter("commands_forwarded", "Commands sent on to the partition they belong to."),
+    _counter("cache", "Outputs kept for a `cache`, and answers from it, by their end.", "end"),
+    _counter("retries_postponed", "Retries that wait for their agent's budget.", "agent"),
     _counter("correlated", "Correlated events by what became of them.", "end"),
     _counter("approvals_requested", "Questions put to people.", "workflow"),
     _counter("approvals_ended", "Questions by how they ended.", "workflow", "ending"),

@@ -74,6 +74,16 @@ class Settings(BaseSettings):
     """How long a closed case is remembered; at least the retention of `events`."""
     signal_keep_s: float = Field(default=86_400.0, gt=0)
     """How long a correlated event that no case waits for is kept before it is a dead letter."""
+    cache_keep_s: float = Field(default=86_400.0, gt=0)
+    """How long an output is kept for the link `cache` of a fallback."""
+    cache_entries_max: int = Field(default=2_048, ge=1)
+    """Outputs kept for one step."""
+    cache_bytes_max: int = Field(default=16_777_216, ge=1)
+    """What they hold together; an output larger than a 256th of it is not kept."""
+    retry_share: float = Field(default=0.2, ge=0, le=10)
+    """Retries of an agent for each of its first attempts, in one coordinator process."""
+    retry_floor_per_s: float = Field(default=10.0, gt=0)
+    """Retries of an agent that are always allowed."""
     dead_cases_keep_s: float = Field(default=30 * 86_400.0, gt=0)
     """How long a closed case is kept whole for the replay of its dead letter: as long as that."""
 

@@ -93,7 +93,13 @@ class StepState(Message):
     error: Failure | None = None
     usage: Usage | None = None
     degraded: bool = False
-    """It ended on its fallback or was skipped after a failure."""
+    """It ended on a link of its fallback or was skipped after a failure."""
+    handed: tuple[str, ...] = ()
+    """Why it was handed on along its fallback, once for each link that was asked or passed over."""
+    look: float | None = None
+    """When to look whether what its agent calls has been away for too long."""
+    deferred: float | None = None
+    """Since when its attempts came back undone, because of what they call."""
     escalated: bool = False
     """The higher agent was asked."""
     input: Any = None
@@ -181,6 +187,24 @@ class KeptEvent(Message):
 
     event: Event
     until: float
+
+
+class KeptOutput(Message):
+    """A good output of a step, for when nobody else can answer."""
+
+    output: Any = None
+    confidence: float = 1.0
+    agent_version: str = ""
+    at: float
+    """When it was kept, in seconds since the epoch."""
+    bytes: int = 0
+
+
+class Shelf(Message):
+    """The last good outputs of a step, by the digest of what it had read; the oldest first."""
+
+    v: int = CASE_VERSION
+    outputs: dict[str, KeptOutput] = Field(default_factory=dict)
 
 
 class Correlation(Message):

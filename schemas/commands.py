@@ -60,6 +60,32 @@ class Listen(Message):
     """How long it listens at most; null: not any more."""
 
 
+class RetainOutput(Message):
+    """A step is done well: keep its output. `case_id` is the shelf's."""
+
+    ce_type: ClassVar[str] = "caseworks.retain"
+
+    case_id: str
+    digest: str
+    """Of what the step had read."""
+    output: Any = None
+    confidence: float = 1.0
+    agent_version: str = ""
+
+
+class RecallOutput(Message):
+    """A step asks for the last good output; the answer is an outcome of the agent `cache`."""
+
+    ce_type: ClassVar[str] = "caseworks.recall"
+
+    case_id: str
+    digest: str
+    asker: str
+    """The case that asks."""
+    task_id: str
+    attempt: int
+
+
 class Decision(Message):
     """A person's answer to an approval request, bound to the hash of the exact action."""
 
@@ -125,5 +151,10 @@ COMMANDS: dict[str, type[Command]] = {
 }
 CORRELATION_COMMANDS: dict[str, type[CorrelationCommand]] = {
     model.ce_type: model for model in (Correlated, Listen)
+}
+ShelfCommand = RetainOutput | RecallOutput
+"""What moves a shelf of outputs."""
+SHELF_COMMANDS: dict[str, type[ShelfCommand]] = {
+    model.ce_type: model for model in (RetainOutput, RecallOutput)
 }
 """The inbox by `ce_type`."""

@@ -60,6 +60,8 @@ MESSAGES: tuple[Published, ...] = (
     Published("decision", commands.Decision, by_others=True),
     Published("correlated", commands.Correlated),
     Published("listen", commands.Listen),
+    Published("retain", commands.RetainOutput),
+    Published("recall", commands.RecallOutput),
     Published("cancel", commands.Cancel, by_others=True),
     Published("replay", commands.Replay, by_others=True),
     Published("drop", commands.Drop, by_others=True),
@@ -79,6 +81,7 @@ MESSAGES: tuple[Published, ...] = (
     Published("case", case.Case, compact=True),
     Published("case_closed", case.ClosedCase),
     Published("case_correlation", case.Correlation, compact=True),
+    Published("case_shelf", case.Shelf, compact=True),
     Published("case_position", case.Position),
 )
 """Everything that travels, by the name of its file."""

@@ -106,6 +106,9 @@ class StepState(Lean, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     error: Failure | None = None
     usage: Usage | None = None
     degraded: bool = False
+    handed: tuple[str, ...] = ()
+    look: float | None = None
+    deferred: float | None = None
     escalated: bool = False
     input: Any = None
     items: Items | None = None

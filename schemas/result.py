@@ -38,6 +38,16 @@ class StepReport(Message):
     error: str | None = None
 
 
+class Degraded(Message):
+    """What a step ended with instead of the output of its own agent, and why."""
+
+    link: str
+    """The agent that answered instead, `cache`, `escalate`, `skipped`, `last_round` (of a loop) or
+    `items` (of a map, some of which are missing or degraded)."""
+    why: tuple[str, ...] = ()
+    """What went wrong, first things first: `<agent>: <kind>: <message>`."""
+
+
 class UndoReport(Message):
     """How the undoing of one finished step ended: `done`, or `failed` and why."""
 
@@ -58,6 +68,8 @@ class Result(Message):
     confidence: float | None = None
     reason: str | None = None
     steps: dict[str, StepReport]
+    degraded: dict[str, Degraded] = Field(default_factory=dict)
+    """By step: who or what stood in, and why."""
     undone: dict[str, UndoReport] = Field(default_factory=dict)
     """Of a failed, expired or cancelled case: the steps that had an undo."""
     usage: Usage = NOTHING

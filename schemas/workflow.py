@@ -19,6 +19,13 @@ ITERATIONS_MAX = 1_000
 """No `loop` goes round more often."""
 ATTEMPTS_MAX = 1_000
 """No step is tried more often."""
+LINKS_MAX = 8
+"""No chain of fallbacks is longer."""
+CACHE = "cache"
+"""In a chain: the last good output of this step for the same input."""
+ESCALATE = "escalate"
+"""In a chain, at its end: the step is escalated instead of ending in a dead letter."""
+Chain = Annotated[tuple[Name, ...], Field(min_length=1, max_length=LINKS_MAX)]
 Expression = Annotated[str, Field(min_length=1, max_length=2_000)]
 """JMESPath over what a case knows: `event`, `data` (the event's), step outputs by name."""
 
@@ -83,8 +90,11 @@ class StepSpec(Message):
     wait: WaitSpec | None = None
     approval: ApprovalSpec | None = None
     optional: bool = False
-    fallback: Name | None = None
-    """The agent that is asked when the first one failed for good."""
+    fallback: Name | Chain | None = None
+    """Who stands in when the agent failed for good or was halted: agents, `cache`, `escalate`, in
+    the order in which they are asked, each once."""
+    degrade_after_s: float | None = Field(default=None, ge=0, le=YEAR_S, allow_inf_nan=False)
+    """The next of `fallback` is asked, too, when what an agent calls has been away for so long."""
     escalate_to: Name | None = None
     """The higher agent that is asked once before people are."""
     undo: Name | None = None
@@ -102,6 +112,17 @@ class StepSpec(Message):
     on_expiry: Literal["escalate", "fail", "approve"] = "escalate"
     """What becomes of a review that nobody answered."""
     on_dead_letter: OnDeadLetter = "escalate"
+
+    @property
+    def chain(self) -> tuple[str, ...]:
+        """The links of `fallback`."""
+        given = self.fallback
+        return (given,) if isinstance(given, str) else given or ()
+
+    @property
+    def stand_ins(self) -> tuple[str, ...]:
+        """The agents among the links of `fallback`."""
+        return tuple(link for link in self.chain if link not in (CACHE, ESCALATE))
 
     @property
     def conditional(self) -> bool:

@@ -289,7 +289,7 @@ def attempts_are_bounded(evidence: Evidence) -> Complaints:
         spec = plan.steps.get(named.step) if plan and named else None
         if spec is None or named is None:
             continue
-        agents = 1 + (spec.fallback is not None) + (spec.escalate_to is not None)
+        agents = 1 + len(spec.stand_ins) + (spec.escalate_to is not None)
         limit = spec.attempts_max * agents * (1 + replays[task.case_id]) + deferrals[task_id]
         if count > limit:
             yield f"{task_id} was sent {count} times, at most {limit} are allowed"

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from hypothesis import note
 
 from coordinator.case import Tick, apply, next_due
-from coordinator.effects import Bury, Effect, Keep, Publish, SendTask
+from coordinator.effects import Bury, Effect, Keep, Publish, Recall, SendTask
 from coordinator.keys import UNDO, step_of
 from coordinator.workflow import Plan
 from schemas.base import Message
@@ -103,7 +103,7 @@ class World(Machine):
             Seen(self.now, before, command, tuple(effects), self.case, dict(self.parts))
         )
         for effect in effects:
-            if isinstance(effect, SendTask):
+            if isinstance(effect, (SendTask, Recall)):
                 self.tasks.append(_posted(self.case, effect))
             elif isinstance(effect, Bury):
                 key, state = effect.work.key, effect.work.state
@@ -265,7 +265,7 @@ HAPPENINGS: tuple[Happening, ...] = (
 )
 
 
-def _posted(case: Case, effect: SendTask) -> Posted:
+def _posted(case: Case, effect: SendTask | Recall) -> Posted:
     key, state = effect.work.key, effect.work.state
     task_id = task_id_of(case.case_id, key, state.replay, state.iteration)
     return Posted(task_id, key, state.agent or "", state.attempt)

@@ -24,12 +24,13 @@ from schemas.workflow import (
 
 T = TypeVar("T")
 
-AGENTS = {name: AgentSpec(name=name) for name in ("ann", "bob", "sub", "boss", "undoer")}
+AGENTS = {name: AgentSpec(name=name) for name in ("ann", "bob", "sub", "rules", "boss", "undoer")}
 CASE_DEADLINE_S = 3_600.0
 WHEN = ("data.yes", "{s}.ok", "data.no", "{s}.ok", "length({s}) > `0`")
 LIST = "{s}.list || data.list"
 OVER = ("data.list", LIST, "data.list", LIST, "data.list", LIST, "{s}.list", "{s}")
 INPUTS = ("{s}.ok", "{s}", "length({s})", "contains({s} || '', 'x')")
+CHAINS = (None, None, None, "sub", ("sub", "rules"), ("cache", "sub"), "cache", ("sub", "escalate"))
 UNTIL = ("output.ok", "iteration >= `2`", "data.no", "length(output.list) > `1`")
 
 
@@ -94,6 +95,10 @@ def _step(name: str, dice: Dice, before: dict[str, frozenset[str]]) -> StepSpec:
                 given["map"] = _map(dice, source)
             elif kind == "loop":
                 given["loop"] = _loop(dice)
+                if "cache" in (given["fallback"] or ()):
+                    given["fallback"] = "sub"
+            if given["optional"] and "escalate" in (given["fallback"] or ()):
+                given["optional"] = False
     return StepSpec(**given)
 
 
@@ -101,7 +106,7 @@ def _agents(dice: Dice, source: str) -> dict[str, Any]:
     given: dict[str, Any] = {
         "agent": dice.of(("ann", "bob")),
         "attempts_max": 1 + dice.roll(3),
-        "fallback": "sub" if dice.rare(4) else None,
+        "fallback": dice.of(CHAINS),
         "escalate_to": "boss" if dice.rare(4) else None,
         "undo": dice.of((None, "undoer", "undoer")),
         "deadline_s": 60.0 if dice.rare(4) else None,

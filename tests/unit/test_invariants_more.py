@@ -8,7 +8,7 @@ from hypothesis import given
 
 from coordinator.case import Tick
 from coordinator.delegation import DELEGATED_MAX, DEPTH_MAX
-from coordinator.effects import Bury, Ignored, SendTask
+from coordinator.effects import Bury, Ignored, Recall, SendTask
 from coordinator.keys import UNDO, step_of
 from coordinator.records import Writer
 from coordinator.states import ENDED_WELL
@@ -20,14 +20,12 @@ from events.topics import Topics
 from schemas.commands import Command, Replay, Signal
 from schemas.lean_case import Case, StepState
 from schemas.outcome import Outcome
-from schemas.task import Task, task_name_of
+from schemas.task import Task, task_id_of, task_name_of
 from tests.unit.flow_world import Seen, items_at_work, live, lives
 from tests.unit.flows import plans, scripts
 from tests.unit.machine import Machine
 
 WRITER = Writer(Topics("cw"))
-ROUNDS = {(False, False): 1, (True, False): 2, (False, True): 2, (True, True): 4}
-"""Who is asked with a fallback and a higher agent: with both, the fallback twice."""
 
 
 # --- I5
@@ -163,8 +161,32 @@ def test_i10_no_task_is_sent_more_often_than_its_attempts_allow(
     for task in world.tasks:
         undo, step = task.key.endswith(UNDO), plan.steps.get(step_of(task.key))
         attempts_max = step.attempts_max if step is not None else 3
-        asked = 1 if step is None or undo else ROUNDS[bool(step.fallback), bool(step.escalate_to)]
+        asked = 1
+        if step is not None and not undo:
+            asked += len(step.chain) + bool(step.escalate_to)
         assert sends[task.task_id] <= attempts_max * asked * born + deferred[task.task_id]
+
+
+@given(plans, scripts)
+def test_i10_each_link_of_a_chain_is_asked_once_for_a_task(plan: Plan, script: list[bytes]) -> None:
+    """However often its attempts are repeated: what asks somebody anew moves on along the chain."""
+    for life in lives(live(plan, script)):
+        asked: dict[str, list[str | None]] = {}
+        for seen in life:
+            effects: list[SendTask | Recall] = [*seen.of(SendTask), *seen.of(Recall)]
+            for effect in effects:
+                key, state = effect.work.key, effect.work.state
+                if key in seen.after.delegated or key.endswith(UNDO):
+                    continue
+                task_id = task_id_of(seen.after.case_id, key, state.replay, state.iteration)
+                turns = asked.setdefault(task_id, [])
+                if not turns or turns[-1] != state.agent:
+                    turns.append(state.agent)
+        for task_id, turns in asked.items():
+            name = task_name_of(task_id, task_id.partition(":")[0])
+            assert name is not None
+            for link in plan.steps[name.step].chain:
+                assert turns.count(link) <= 1
 
 
 @given(plans, scripts)

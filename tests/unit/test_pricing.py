@@ -51,7 +51,7 @@ def test_rounds_items_and_stand_ins_multiply_and_add() -> None:
     assert runs(worst(loop | {"fallback": "spare"})) == {"agent": 10, "fallback": 10}
     assert runs(worst(loop | {"escalate_to": "senior"})) == {"agent": 10, "escalate_to": 2}
     both = loop | {"escalate_to": "senior", "fallback": "spare"}
-    assert runs(worst(both)) == {"agent": 10, "fallback": 12, "escalate_to": 2}
+    assert runs(worst(both)) == {"agent": 10, "fallback": 10, "escalate_to": 2}
     assert runs(worst(many | {"undo": "undoer"})) == {"agent": 100, "undo": 2}
     assert worst(many).lines[0].how == "2 attempts x 50 items"
 
