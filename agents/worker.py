@@ -117,6 +117,8 @@ class _Worker:
         self.now = 0.0
         self.started = 0
         """In this turn."""
+        self.came = 0
+        """With the last take."""
         self.partitions: dict[TopicPartition, _Partition] = {}
         self.backlog = Backlog(config.bounds, config.urgent_topic, ordered=config.ordered)
         self.paused: set[TopicPartition] = set()
@@ -138,8 +140,9 @@ class _Worker:
         patient = room > 0 and not self.backlog.waiting
         yield from self._take(max(room, 1), self.config.take_timeout_s if patient else 0.0)
         yield from self._start()
-        patient = room > 0 and not self.backlog.waiting
-        settled = yield Collect(0.0 if patient else self.config.take_timeout_s)
+        # Where tasks come there may be more: a flood is read at once, to see what is behind it.
+        prompt = room > 0 and (bool(self.came) or not self.backlog.waiting)
+        settled = yield Collect(0.0 if prompt else self.config.take_timeout_s)
         self._settle(settled)
         now: float = yield Now()
         self.now = now
@@ -160,6 +163,7 @@ class _Worker:
             yield from self._revoke(answer.partitions)
             answer = yield Take(n, timeout_s)
         yield from self._assign(answer)
+        self.came = len(answer.messages)
         self._accept(answer.messages)
 
     def _assign(self, taken: Taken) -> Step:
