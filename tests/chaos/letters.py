@@ -129,7 +129,8 @@ def _replay(
     effects = len(dependency.calls)
     said = ("--yes", "--rate", f"{rate:g}/s")
     begun = time.monotonic()
-    process = _started(running, "replay", "--all", "--why", "mended", "--name", "half", *said)
+    chosen = ("--all", "--why", "mended", "--name", "half")
+    process = _started(running, "replay", *chosen, *said, out=subprocess.DEVNULL)
     try:
         running.wait_until(lambda: len(dependency.calls) - effects >= count // 2, SETTLED_S)
         killed = time.monotonic()
@@ -178,12 +179,12 @@ def _commands(bootstrap: str) -> Counter[str]:
     )
 
 
-def _started(running: World, *words: str) -> subprocess.Popen[str]:
+def _started(running: World, *words: str, out: int = subprocess.PIPE) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "caseworks", "dlq", *words],
         env={**os.environ, **running.cast.env},
         cwd=ROOT,
-        stdout=subprocess.PIPE,
+        stdout=out,
         stderr=subprocess.PIPE,
         text=True,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,8 @@ from contextlib import closing
 
 import pytest
 
-from events.broker import TopicPartition
+from events.broker import Message, TopicPartition
+from events.dead_letters import dead_letter_record, letter_for
 from events.kafka import KafkaBroker
 from events.topics import Topics, catalogue
 from schemas.commands import Replay
@@ -83,3 +85,26 @@ def test_a_replay_that_is_killed_goes_on_with_the_rest_only(world: World, topics
     lag = world.admin.lag(topics.replay_group("r"))
     assert sum(max(0, each.end - (each.committed or 0)) for each in lag) == 0
     assert ran(world, "list", "--json") == ""
+
+
+def test_a_letter_of_900_kb_with_forty_headers_is_listed_shown_and_goes_back_whole(
+    world: World, topics: Topics
+) -> None:
+    value = b'{"text": "' + b"x" * 900_000 + b'"}'
+    own = (("ce_id", b"big"), ("ce_source", b"/test"), ("ce_type", b"ticket.created"))
+    more = tuple((f"x-{number}", b"v" * 20) for number in range(40))
+    died_there = Message(topics.events, 1, 7, 1000, b"key", value, (*own, *more))
+    letter = letter_for(died_there, "schema", error="e" * 500)
+    world.put(dead_letter_record(died_there, topics.dlq(topics.events), letter))
+    [told] = map(json.loads, ran(world, "list", "--reason", "schema", "--json").splitlines())
+    assert "reason      schema" in ran(world, "show", told["place"])
+    ran(world, "replay", told["place"])
+    found: list[Message] = []
+    with closing(world.broker.reader()) as reader:
+        for number in range(COUNTS.events):
+            at = TopicPartition(topics.events, number)
+            found += reader.read(at, 0, 10).messages
+    [back] = found
+    assert back.value == value
+    assert back.headers == (*own, *more, ("cw_dlq_replays", b"1"))
+    assert ran(world, "list", "--reason", "schema", "--json") == ""
