@@ -185,4 +185,5 @@ class Stage:
                 "CASEWORKS_LOG_LEVEL": cast.log_level,
             },
             log=cast.log_dir / f"{name}.log" if cast.log_dir else None,
+            standby=role == "coordinator",
         )

@@ -3,6 +3,9 @@
 One thread calls it: `start`, then `turn` over and over (or `run`), then `stop`. Each child has a
 process group of its own, so that Ctrl-C reaches the supervisor alone, which then drains the
 children in order; and a lifeline, so that they die with the supervisor however it dies.
+
+Where a program wants it, a standby waits beside its child with everything loaded and goes on as the
+child when that dies: what is left of a start is to connect.
 """
 
 from __future__ import annotations
@@ -16,27 +19,34 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from threading import Event
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from caseworks.lifeline import LINE_BYTES_MAX, VARIABLE, Hello
+from caseworks.lifeline import GO, LINE_BYTES_MAX, STANDBY, VARIABLE, Hello
 from events.errors import DuplicateNameError, SetupError
 
 TURN_S = 0.1
+REAP_S = 0.005
+"""How often a child is looked at whose lifeline has ended: it is about to be dead."""
 TOLD_BY_EXIT_CODE = frozenset((2, 3))
 """A declaration or the surroundings are wrong: starting again does not help."""
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A child to keep running. `log` takes its stderr; without, it writes to ours."""
+    """A child to keep running. `log` takes its stderr; without, it writes to ours.
+
+    With `standby`, another process of it waits loaded; its memory comes on top.
+    """
 
     name: str
     role: str
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
     log: Path | None = None
+    standby: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +59,8 @@ class RestartPolicy:
     """At least so long when another process lives under its name: that one's session must end."""
     stable_s: float = 5.0
     """A child that lived so long has no past."""
+    standby_s: float = 1.0
+    """A standby starts so long after its child was ready: there is work to catch up with first."""
 
     def delay_s(self, deaths: int, exit_code: int) -> float:
         """The wait after this many deaths in a row (at least one)."""
@@ -72,6 +84,18 @@ class Change:
 Listener = Callable[[Change], None]
 
 
+class _Begun(NamedTuple):
+    """A process, and our end of its lifeline."""
+
+    process: subprocess.Popen[bytes]
+    link: socket.socket
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.link.close()
+
+
 @dataclass(slots=True)
 class _Child:
     program: Program
@@ -87,6 +111,8 @@ class _Child:
     """In a row, without a stable life between them."""
     ended: int = 0
     due: float = 0.0
+    standby: _Begun | None = None
+    standby_due: float = inf
 
 
 class Supervisor:
@@ -123,6 +149,12 @@ class Supervisor:
         }
 
     @property
+    def standbys(self) -> dict[str, int]:
+        """Process ids of those that wait to take over, by program name."""
+        children = self._children.items()
+        return {name: child.standby.process.pid for name, child in children if child.standby}
+
+    @property
     def ports(self) -> dict[str, int]:
         """Where each child that is ready serves its health and metrics."""
         return {name: child.port for name, child in self._children.items() if child.ready}
@@ -139,17 +171,20 @@ class Supervisor:
 
     def turn(self, timeout_s: float = TURN_S) -> None:
         """Hear what children say, reap the dead, start those whose wait is over."""
+        if any(child.process and not child.link for child in self._children.values()):
+            timeout_s = min(timeout_s, REAP_S)
         if self._selector.get_map():
             for key, _ in self._selector.select(timeout_s):
                 self._hear(key.data)
         else:
             time.sleep(timeout_s)
         for child in self._children.values():
-            if child.process is not None:
-                if (ended := child.process.poll()) is not None:
-                    self._died(child, ended)
-            elif self._clock() >= child.due:
+            if child.process is not None and (ended := child.process.poll()) is not None:
+                self._died(child, ended)
+            if child.process is None and self._clock() >= child.due:
                 self._spawn(child)
+            elif child.program.standby:
+                self._keep_standby(child)
 
     def wait_ready(self, timeout_s: float, stop: Event | None = None) -> None:
         """Turn until all are ready, or *stop* is set. Raises `SetupError` naming who is not.
@@ -186,6 +221,10 @@ class Supervisor:
         living = [c.process for c in self._children.values() if c.process is not None]
         for process in living:
             process.terminate()
+        for child in self._children.values():
+            if child.standby is not None:
+                child.standby.end()
+                child.standby = None
         deadline = self._clock() + timeout_s
         for process in living:
             try:
@@ -199,15 +238,39 @@ class Supervisor:
         self._selector.close()
 
     def _spawn(self, child: _Child) -> None:
-        program = child.program
+        """Let the standby go on as the child, or start one."""
+        begun, child.standby, child.standby_due = child.standby, None, inf
+        if begun is not None:
+            try:
+                begun.link.sendall(GO)
+            except OSError:  # it is dead
+                begun.end()
+                begun = None
+        child.process, child.link = begun or self._begin(child.program)
+        child.link.settimeout(0.0)
+        child.heard, child.ready = b"", False
+        child.started = self._clock()
+        self._selector.register(child.link, selectors.EVENT_READ, child)
+        self._listener(Change("started", child.program, child.process.pid))
+
+    def _keep_standby(self, child: _Child) -> None:
+        standby, now = child.standby, self._clock()
+        if standby is not None and standby.process.poll() is not None:
+            standby.end()
+            child.standby, child.standby_due = None, now + self._policy.backoff_s_max
+        elif standby is None and child.ready and now >= child.standby_due:
+            child.standby = self._begin(child.program, {STANDBY: "1"})
+
+    def _begin(self, program: Program, more: Mapping[str, str] | None = None) -> _Begun:
+        env = {**os.environ, **program.env, **(more or {})}
         with ExitStack() as ours:
             mine, theirs = socket.socketpair()
             ours.enter_context(theirs)
             errors = ours.enter_context(program.log.open("ab")) if program.log else None
             try:
-                child.process = subprocess.Popen(
+                process = subprocess.Popen(
                     program.argv,
-                    env={**os.environ, **program.env, VARIABLE: str(theirs.fileno())},
+                    env={**env, VARIABLE: str(theirs.fileno())},
                     pass_fds=(theirs.fileno(),),
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
@@ -217,11 +280,7 @@ class Supervisor:
             except OSError as error:
                 mine.close()
                 raise SetupError(f"cannot start {program.name}: {error}") from None
-        mine.settimeout(0.0)
-        child.link, child.heard, child.ready = mine, b"", False
-        child.started = self._clock()
-        self._selector.register(mine, selectors.EVENT_READ, child)
-        self._listener(Change("started", program, child.process.pid))
+        return _Begun(process, mine)
 
     def _hear(self, child: _Child) -> None:
         assert child.link is not None
@@ -241,6 +300,7 @@ class Supervisor:
             with suppress(ValueError):
                 child.port = Hello.read(line).port
             child.ready = child.was_ready = True
+            child.standby_due = self._clock() + self._policy.standby_s
             self._listener(Change("ready", child.program, child.process.pid, port=child.port))
 
     def _died(self, child: _Child, ended: int) -> None:

@@ -129,6 +129,8 @@ def _serve(
     telemetry = Prometheus()
     app = app_of(target)
     system = build(app, settings, broker=deps.connect(settings), telemetry=telemetry)
+    if lifeline is not None:
+        lifeline.wait_for_turn()
     code = run_role(
         system,
         telemetry,

@@ -72,6 +72,7 @@ class Cast:
             argv=(sys.executable, "-m", *module, role, *more, *target),
             env=self.env,
             log=self.folder / f"{name}.log",
+            standby=role == "coordinator",  # as under `caseworks up`
         )
 
 

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
@@ -190,3 +191,61 @@ def test_exit_codes_are_told_in_words() -> None:
 
 def test_a_hello_travels() -> None:
     assert Hello.read(Hello(8080).line()) == Hello(8080)
+
+
+WAITS = "line.wait_for_turn()\n" + FOREVER
+LEAVES = "if not line._turn.is_set(): sys.exit(1)\n" + FOREVER
+AT_ONCE = RestartPolicy(standby_s=0.0)
+
+
+def with_standby(script: str) -> Program:
+    return replace(program(script), standby=True)
+
+
+def test_a_standby_goes_on_as_the_child_that_died(watched: Callable[..., Watched]) -> None:
+    it = watched(with_standby(WAITS), policy=AT_ONCE)
+    it.until(lambda: bool(it.supervisor.standbys))
+    waiting = it.supervisor.standbys["child"]
+    assert len(it.of("ready")) == 1
+
+    it.supervisor.kill("child")
+    it.until(lambda: len(it.of("ready")) == 2)
+
+    assert it.supervisor.pids == {"child": waiting}
+    it.until(lambda: bool(it.supervisor.standbys))
+    assert it.supervisor.standbys["child"] != waiting
+
+
+def test_a_child_whose_standby_is_dead_is_started_as_ever(watched: Callable[..., Watched]) -> None:
+    it = watched(with_standby(WAITS), policy=AT_ONCE)
+    it.until(lambda: bool(it.supervisor.standbys))
+    waiting = it.supervisor.standbys["child"]
+    os.kill(waiting, signal.SIGKILL)
+    it.supervisor.kill("child")
+
+    it.until(lambda: len(it.of("ready")) == 2)
+
+    assert it.supervisor.pids["child"] != waiting
+
+
+def test_a_standby_that_cannot_stay_is_not_started_over_and_over(
+    watched: Callable[..., Watched],
+) -> None:
+    it = watched(with_standby(LEAVES), policy=AT_ONCE)
+    it.until(lambda: bool(it.supervisor.standbys))
+    it.until(lambda: not it.supervisor.standbys)
+    for _ in range(5):
+        it.supervisor.turn(0.01)
+
+    assert not it.supervisor.standbys
+    assert it.supervisor.ready
+
+
+def test_a_standby_is_stopped_with_its_child(watched: Callable[..., Watched]) -> None:
+    it = watched(with_standby(WAITS), policy=AT_ONCE)
+    it.until(lambda: bool(it.supervisor.standbys))
+    waiting = it.supervisor.standbys["child"]
+    it.supervisor.stop(2)
+
+    assert not alive(waiting)
+    assert not it.supervisor.standbys
