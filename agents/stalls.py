@@ -20,9 +20,9 @@ from events.metrics import NULL, Telemetry
 
 LOOK_S_MAX = 1.0
 """Time between two looks that counts at most."""
-THREADS_MAX = 40
+THREADS_MAX = 20
 FRAMES_MAX = 25
-ARM_S = 1.0
+ARM_S_MAX = 1.0
 UNKNOWN = "unknown"
 
 _log = get_logger("caseworks.worker")
@@ -139,7 +139,7 @@ def ended_when_frozen(after_s: float) -> Iterator[None]:
     def keep_arming() -> None:
         while not ended.is_set():
             faulthandler.dump_traceback_later(after_s, exit=True, file=sys.__stderr__ or sys.stderr)
-            ended.wait(ARM_S)
+            ended.wait(min(ARM_S_MAX, after_s / 4))
         faulthandler.cancel_dump_traceback_later()
 
     thread = threading.Thread(target=keep_arming, name="frozen", daemon=True)

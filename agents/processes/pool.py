@@ -54,6 +54,12 @@ class Pool:
         loop = asyncio.get_running_loop()
         self._keepers += [loop.create_task(self._keep()) for _ in range(self._own.processes_max)]
 
+    async def close(self) -> None:
+        """End all children, and wait until they have."""
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+
     @asynccontextmanager
     async def child(self) -> AsyncIterator[Child]:
         """A child for one task; what runs in it at the end is killed. Raises `NoProcessError`."""
