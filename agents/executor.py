@@ -153,8 +153,8 @@ class ThreadedExecutor:
             if now - self._blocked_since > LAST_WORD_S or not self._crew.unacknowledged:
                 raise _stuck(self._crew.desk.agent.name)
             return
-        if stood_s <= self._limits.grace_s:
-            return
+        if stood_s <= max(self._limits.grace_s, 2 * BEAT_S):
+            return  # between two beats every loop stands
         run = self._crew.run_of(asyncio.current_task(self._host.loop))
         if run is not None:
             if now > run.until or stood_s > limit_s:

@@ -2,101 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from typing import Any
+from contextlib import closing
 
 import pytest
 
-from agents.agent import Agent
 from agents.backlog import Bounds
 from agents.errors import WorkerStuckError
-from agents.executor import EventLoopThread, SimExecutor, ThreadedExecutor
-from agents.job import Desk
-from agents.limits.dependencies import Dependencies
-from agents.services import Services, WorkLimits
-from agents.stack import handler_of
-from agents.threads import DaemonThreads
+from agents.executor import SimExecutor, ThreadedExecutor
 from agents.worker import WorkerConfig, worker_loop
-from events.broker import ConsumerSpec, Producer, Record, TopicPartition
+from events.broker import ConsumerSpec, Record, TopicPartition
 from events.dispatch import Handles
 from events.loop import Job, Settled
 from events.memory import MemoryBroker
 from events.thread_driver import ThreadDriver
 from events.topics import TopicSpec
-from schemas.base import instant
-from schemas.outcome import Outcome
-from schemas.task import ReplyTo, Task
+from schemas.task import ReplyTo
 from tests.unit.workbench import Answer, Recorder, Ticket, Workbench, a_message, a_task
-
-WAIT_S = 10.0
-
-
-def until(true: Callable[[], object], wait_s: float = WAIT_S) -> None:
-    ends = time.monotonic() + wait_s
-    while not true():
-        assert time.monotonic() < ends, "it did not happen in time"
-        time.sleep(0.005)
-
-
-class Shop:
-    """One agent on a real event loop in a thread."""
-
-    def __init__(self, function: Callable[..., Any], producer: Producer, **work: Any) -> None:
-        self.host = EventLoopThread()
-        self.threads = DaemonThreads()
-        services = Services(
-            producer=producer,
-            now=time.time,
-            dependencies=Dependencies(time.monotonic),
-            threads=self.threads,
-            limits=WorkLimits(**{"grace_s": 0.1, **work}),
-        )
-        self.agent = Agent.from_function(function)
-        self.desk = Desk(self.agent, services, handler_of())
-        self.executor = ThreadedExecutor(self.desk, self.host)
-
-    def start(self, n: int = 1, **fields: Any) -> None:
-        task = now_task(self.agent.name, **fields)
-        self.executor.start([Job(a_message(task, offset=offset)) for offset in range(n)])
-
-    def collect(self, n: int) -> list[Settled]:
-        settled: list[Settled] = []
-
-        def enough() -> bool:
-            settled.extend(self.executor.collect(0.05))
-            return len(settled) >= n
-
-        until(enough)
-        return settled
-
-
-def now_task(agent: str, **fields: Any) -> Task:
-    return a_task(agent, deadline=instant(time.time() + 3600), **fields)
-
-
-@contextmanager
-def shop(
-    function: Callable[..., Any], producer: Producer | None = None, **work: Any
-) -> Iterator[Shop]:
-    made = Shop(function, producer or Recorder(), **work)
-    try:
-        yield made
-    finally:
-        made.executor.close()
-        made.host.close()
-
-
-async def quick(ticket: Ticket) -> Answer:
-    await asyncio.sleep(0)
-    return Answer(text=threading.current_thread().name)
-
-
-def outcomes(recorder: Recorder) -> list[Outcome]:
-    return [Outcome.from_json(record.value or b"") for record in recorder.records]
+from tests.unit.worker_shop import WAIT_S, Shop, now_task, outcomes, quick, shop, until
 
 
 def test_jobs_run_in_the_host_s_thread_and_are_settled_in_the_caller_s() -> None:
@@ -195,29 +119,6 @@ def test_a_plain_function_that_never_returns_is_left_behind_and_counted() -> Non
     assert len(recorder.records) == 2
 
 
-def test_an_agent_that_blocks_the_event_loop_is_answered_for_and_ends_the_process() -> None:
-    release = threading.Event()
-
-    async def blocks(ticket: Ticket) -> Answer:
-        release.wait(60)
-        return Answer(text="late")
-
-    recorder = Recorder()
-    with shop(blocks, recorder) as made:
-        made.start(1, timeout_s=0.1)
-        [settled] = made.collect(1)
-        [outcome] = outcomes(recorder)
-        assert settled.offset == 0
-        assert (outcome.status, outcome.error and outcome.error.kind) == ("retry", "timeout")
-        assert outcome.error is not None
-        assert "blocks the event loop" in outcome.error.message
-
-        with pytest.raises(WorkerStuckError, match="blocks the event loop"):
-            until(lambda: made.executor.collect(0.01))
-        release.set()
-    assert len(recorder.records) == 1
-
-
 def test_closing_does_not_wait_for_an_agent_that_does_not_let_go() -> None:
     entered, release = threading.Event(), threading.Event()
 
@@ -287,129 +188,3 @@ def test_a_worker_on_a_broker_answers_every_task_and_commits_to_the_end() -> Non
         assert driver.error is None
         assert ends()[f"{tasks}.dlq"] == 4
         assert all(lag.committed == lag.end for lag in admin.lag("cw.worker.quick") if lag.end)
-
-
-def test_an_agent_that_stops_the_loop_for_too_long_is_answered_for_whatever_time_it_has() -> None:
-    release = threading.Event()
-
-    async def blocks(ticket: Ticket) -> Answer:
-        release.wait(60)
-        return Answer(text="late")
-
-    recorder = Recorder()
-    with shop(blocks, recorder, stuck_max_s=0.6) as made:
-        made.start(1, timeout_s=3600.0)
-        made.collect(1)
-        [outcome] = outcomes(recorder)
-        assert (outcome.status, outcome.error and outcome.error.kind) == ("retry", "timeout")
-        with pytest.raises(WorkerStuckError, match="agent 'blocks' blocks the event loop"):
-            until(lambda: made.executor.collect(0.01))
-        release.set()
-
-
-def test_a_neighbour_does_not_answer_for_who_blocks_the_loop() -> None:
-    entered, release = threading.Event(), threading.Event()
-
-    async def blocks(ticket: Ticket) -> Answer:
-        entered.set()
-        release.wait(60)
-        return Answer(text="late")
-
-    recorder = Recorder()
-    with shop(blocks, recorder, stuck_max_s=0.6) as made:
-        other = Desk(Agent.from_function(quick), made.desk.services, handler_of())
-        neighbour = ThreadedExecutor(other, made.host)
-        made.start(1, timeout_s=3600.0)
-        assert entered.wait(WAIT_S)
-        found = made.host.on_loop()
-        assert found is not None
-        assert found.agent == "blocks"
-        until(lambda: neighbour.collect(0.01) or made.host.stalls.look() > 0.8)
-        made.collect(1)
-        release.set()
-        neighbour.close()
-    assert [outcome.agent for outcome in outcomes(recorder)] == ["blocks"]
-
-
-def test_a_task_left_behind_that_blocks_the_loop_ends_the_process_too() -> None:
-    release = threading.Event()
-    left: list[asyncio.Task[None]] = []
-
-    async def behind() -> None:
-        release.wait(60)
-
-    async def leaves(ticket: Ticket) -> Answer:
-        left.append(asyncio.create_task(behind()))
-        return Answer(text="done")
-
-    recorder = Recorder()
-    with shop(leaves, recorder, stuck_max_s=0.6) as made:
-        made.start(1)
-        made.collect(1)
-        with pytest.raises(WorkerStuckError, match="something blocks the event loop"):
-            until(lambda: made.executor.collect(0.01))
-        release.set()
-    assert [outcome.status for outcome in outcomes(recorder)] == ["done"]
-
-
-@pytest.mark.parametrize("awaited", [True, False])
-def test_an_exit_in_a_task_of_an_agent_s_own_leaves_the_loop_to_the_others(awaited: bool) -> None:
-    left: list[asyncio.Task[None]] = []
-
-    async def exits() -> None:
-        raise SystemExit(3)
-
-    async def leaves(ticket: Ticket) -> Answer:
-        task = asyncio.create_task(exits())
-        left.append(task)
-        if awaited:
-            await task
-        return Answer(text="done")
-
-    recorder = Recorder()
-    with shop(leaves, recorder) as made:
-        made.start(1)
-        made.collect(1)
-        other = ThreadedExecutor(
-            Desk(Agent.from_function(quick), made.desk.services, handler_of()), made.host
-        )
-        other.start([Job(a_message(now_task("quick")))])
-        until(lambda: other.collect(0.01))
-        assert isinstance(left[0].exception(), SystemExit)
-        other.close()
-
-    first, second = outcomes(recorder)
-    assert (first.status, first.error and first.error.kind) == (
-        ("failed", "exception") if awaited else ("done", None)
-    )
-    assert second.status == "done"
-
-
-@pytest.mark.parametrize("plain", [True, False])
-def test_an_agent_that_wants_more_memory_than_there_is_has_failed(plain: bool) -> None:
-    async def hungry(ticket: Ticket) -> Answer:
-        raise MemoryError
-
-    def hungry_in_a_thread(ticket: Ticket) -> Answer:
-        raise MemoryError
-
-    recorder = Recorder()
-    with shop(hungry_in_a_thread if plain else hungry, recorder) as made:
-        made.start(1)
-        made.collect(1)
-    [outcome] = outcomes(recorder)
-    assert (outcome.status, outcome.error and outcome.error.kind) == ("failed", "memory")
-
-
-@pytest.mark.slow
-def test_an_agent_that_returns_fifty_megabytes_is_told_the_limit_and_no_more_travels() -> None:
-    async def large(ticket: Ticket) -> Answer:
-        return Answer(text="x" * 50_000_000)
-
-    recorder = Recorder()
-    with shop(large, recorder) as made:
-        made.start(1)
-        made.collect(1)
-    [outcome] = outcomes(recorder)
-    assert (outcome.status, outcome.error and outcome.error.kind) == ("failed", "output_too_large")
-    assert len(recorder.records[0].value or b"") < 10_000

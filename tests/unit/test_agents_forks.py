@@ -16,7 +16,8 @@ import asyncio, multiprocessing, os, sys, threading, time
 sys.path.insert(0, {root!r})
 from agents.executor import EventLoopThread, ThreadedExecutor
 from agents.forks import end_forks_that_return
-from tests.unit.test_agents_executor import Shop, Recorder, Ticket, Answer, until
+from tests.unit.workbench import Answer, Recorder, Ticket
+from tests.unit.worker_shop import Shop, until
 
 FILE = {file!r}
 
