@@ -155,11 +155,11 @@ class Backlog:
             self._measure(lane)
         return started
 
-    def admit(self, message: Message) -> bool:
+    def admit(self, place: Place, message: Message) -> bool:
         """Start a task that was never put, whoever's turn it is; false while its key runs."""
         size = len(message.value or b"")
         lane = self.urgent if message.topic == self._urgent_topic else self.normal
-        task = _Task(message, _tenant_of(message), size, lane)
+        task = _Task(place, message, _tenant_of(message), size, lane)
         if self._ordered and message.key is not None:
             if message.key in self._busy or self._keys.has(_lane_key(task)):
                 return False
@@ -167,7 +167,7 @@ class Backlog:
             self._busy[message.key] = None
         lane.line.begin(task.tenant)
         lane.running += 1
-        self.running[task.place] = task
+        self.running[place] = task
         self.running_bytes += size
         return True
 

@@ -68,7 +68,7 @@ class Crew:
 
     def begin(self, jobs: Sequence[Job]) -> None:
         """Start jobs."""
-        runs = [Run(job.message) for job in jobs]
+        runs = [Run(job.message, job.failure) for job in jobs]
         self._queue.extend(runs)
         self._working.update(dict.fromkeys(runs))
         if not self._serving:

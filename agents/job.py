@@ -146,10 +146,12 @@ class Desk:
 class Run:
     """One job in execution, then in delivery."""
 
-    __slots__ = ("call", "message", "parcel", "started", "task", "until", "wanted")
+    __slots__ = ("call", "failure", "message", "parcel", "started", "task", "until", "wanted")
 
-    def __init__(self, message: Message) -> None:
+    def __init__(self, message: Message, failure: str = "") -> None:
         self.message = message
+        self.failure = failure
+        """Not executed, but answered as failed, of this kind."""
         self.started = 0.0
         """In seconds since the epoch."""
         self.call: Call | None = None
@@ -159,6 +161,11 @@ class Run:
         self.until = inf
         """When it is given up, on the event loop's clock."""
         self.wanted = True
+
+
+def failed_for(kind: str) -> Failed:
+    """Why a task is not executed."""
+    return Failed(kind, "its worker died each time that it ran; it was not started again")
 
 
 async def run_job(desk: Desk, run: Run, clock: Callable[[], float]) -> tuple[Record, ...]:
@@ -172,7 +179,7 @@ async def run_job(desk: Desk, run: Run, clock: Callable[[], float]) -> tuple[Rec
         run.call = call = desk.open(message, clock)
         run.until = call.context.run_until + services.limits.grace_s
         bind_case(call.task.case_id, call.task.event.traceparent)
-        verdict = await desk.handler(call)
+        verdict = failed_for(run.failure) if run.failure else await desk.handler(call)
         return (desk.answer(message, call, verdict, run.started),)
     except PayloadError as error:
         return desk.bury(message, error)

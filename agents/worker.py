@@ -12,27 +12,26 @@ alone and discards the rest. For partitions that are lost nothing is committed.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import takewhile
 
 from agents.backlog import Backlog, Bounds, Place
+from agents.commits import Commits, Step, names
 from agents.errors import WorkerStuckError
 from agents.limits.fleet import Standing
 from agents.limits.gate import Gate, always
 from agents.limits.pace import Pace
+from agents.owned import Owned
+from agents.recovery import CRASH_LOOP, STARTS_MAX, Recovery
 from events.broker import Message, Taken, TopicPartition
-from events.errors import FencedError, RetriableError, UnstableError
-from events.ledger import Ledger
 from events.loop import (
     Collect,
-    CommitOffsets,
     Discard,
     Job,
     Loop,
     Note,
     Now,
-    Operation,
     Pause,
     Resume,
     Revoking,
@@ -42,8 +41,6 @@ from events.loop import (
 )
 from events.settings import Settings
 from schemas.agent import AgentSpec
-
-Step = Generator[Operation, Any, None]
 
 COMMIT_TRIES = 3
 """Tries of the last commit before partitions go."""
@@ -64,6 +61,8 @@ class WorkerConfig:
     commit_interval_s: float = 0.2
     drain_timeout_s: float = 5.0
     take_timeout_s: float = 0.05
+    starts_max: int = STARTS_MAX
+    """The start of this number is not made, but answered as a crash loop."""
 
     @classmethod
     def of(cls, spec: AgentSpec, settings: Settings) -> WorkerConfig:
@@ -96,16 +95,6 @@ def worker_loop(config: WorkerConfig, gate: Gate = always) -> Loop:
     return _Worker(config, gate).run()
 
 
-@dataclass(slots=True)
-class _Partition:
-    """One partition in one epoch of its assignment."""
-
-    epoch: int
-    ledger: Ledger = field(default_factory=Ledger)
-    running: int = 0
-    too_far: bool = False
-
-
 class _Worker:
     def __init__(self, config: WorkerConfig, gate: Gate) -> None:
         self.config = config
@@ -119,8 +108,12 @@ class _Worker:
         """In this turn."""
         self.came = 0
         """With the last take."""
-        self.partitions: dict[TopicPartition, _Partition] = {}
+        self.partitions: dict[TopicPartition, Owned] = {}
         self.backlog = Backlog(config.bounds, config.urgent_topic, ordered=config.ordered)
+        self.recovery = Recovery(config.starts_max)
+        self.commits = Commits(config.agent, self.partitions, self.recovery)
+        self.unannounced: list[tuple[Place, Message]] = []
+        """Their turn has come, but they are above the reach."""
         self.paused: set[TopicPartition] = set()
         self.commit_at = 0.0
         self.told = (0, 0, 0)
@@ -130,18 +123,22 @@ class _Worker:
             while True:
                 yield from self._turn()
         except WorkerStuckError:
-            yield from self._commit(self.partitions)
+            yield from self.commits.write(self.partitions)
             raise
 
     def _turn(self) -> Step:
         self.standing = self.gate()
         room = 0 if self.standing == "shut" else self.backlog.room
         # What waits starts when something is settled: then wait for that instead.
-        patient = room > 0 and not self.backlog.waiting
+        patient = room > 0 and not (self.backlog.waiting or self.recovery.waiting)
         yield from self._take(max(room, 1), self.config.take_timeout_s if patient else 0.0)
+        if self.recovery.waiting:
+            yield from self._recover()
         yield from self._start()
         # Where tasks come there may be more: a flood is read at once, to see what is behind it.
-        prompt = room > 0 and (bool(self.came) or not self.backlog.waiting)
+        prompt = room > 0 and (
+            bool(self.came) or not (self.backlog.waiting or self.recovery.waiting)
+        )
         settled = yield Collect(0.0 if prompt else self.config.take_timeout_s)
         self._settle(settled)
         now: float = yield Now()
@@ -151,7 +148,7 @@ class _Worker:
         self.started = 0
         if now >= self.commit_at:
             self.commit_at = now + self.config.commit_interval_s
-            yield from self._commit(self.partitions)
+            yield from self.commits.write(self.partitions)
             yield from self._tell()
         yield from self._balance()
 
@@ -163,6 +160,8 @@ class _Worker:
             yield from self._revoke(answer.partitions)
             answer = yield Take(n, timeout_s)
         yield from self._assign(answer)
+        if self.commits.unknown:
+            yield from self.commits.ask()
         self.came = len(answer.messages)
         self._accept(answer.messages)
 
@@ -174,11 +173,12 @@ class _Worker:
             if taken.assignment.get(source) != held.epoch
         ]
         if gone:
-            yield Note("lost", {"agent": self.config.agent, "partitions": _names(gone)})
+            yield Note("lost", {"agent": self.config.agent, "partitions": names(gone)})
             yield from self._drop(gone)
         new = [source for source in taken.assignment if source not in self.partitions]
         for source in new:
-            self.partitions[source] = _Partition(taken.assignment[source])
+            self.partitions[source] = Owned(taken.assignment[source])
+        self.commits.unknown.update(new)
         again = self.paused.intersection(new)
         if again:
             # Whether a client remembers the pause over an assignment is the client's secret.
@@ -191,24 +191,68 @@ class _Worker:
             partition = self.partitions.get(source)
             if partition is None or partition.epoch != message.epoch:
                 continue  # not ours: it is delivered again to whom it belongs
-            if not partition.ledger.observe(message.offset):
+            if not partition.ledger.observe(message.offset, message.timestamp_ms):
                 continue  # delivered twice in one epoch: it is in flight or finished
+            if partition.past is not None and self.commits.recall(partition, message):
+                continue
             self.backlog.put(source, message)
+
+    # --- after another owner, or a life before
+
+    def _recover(self) -> Step:
+        """Start who is next of those that may have killed a worker: counted, before they do."""
+        now: float = yield Now()
+        room = min(self._allowed(), self.config.bounds.in_flight_max - len(self.backlog.running))
+        unread = sum(held.suspects_unread for held in self.partitions.values())
+        due = self.recovery.due(now, room, unread)
+        group = list(takewhile(lambda each: self.backlog.admit(each.place, each.message), due))
+        if not group:
+            return
+        self.recovery.begin(group, now)
+        told = {"agent": self.config.agent, "suspects": len(group)}
+        sources = {source for source, _ in self.recovery.out}
+        if not (yield from self.commits.write(sources, sources)):
+            for each in group:
+                self._end(each.place)
+            self.recovery.take_back(group)
+            return
+        for each in group:
+            self.partitions[each.place[0]].running += 1
+        self._count([each.place for each in group])
+        yield Note("suspects_started", told | {"condemned": sum(s.condemned for s in group)})
+        yield Start([Job(s.message, CRASH_LOOP if s.condemned else "") for s in group])
 
     # --- starting and settling
 
     def _start(self) -> Step:
         tasks = self.backlog.start(self._allowed())
+        self._count([place for place, _ in tasks])
+        if self.unannounced:
+            tasks, self.unannounced = [*self.unannounced, *tasks], []
         if not tasks:
             return
-        for (source, _), _ in tasks:
-            self.partitions[source].running += 1
-        self.started += len(tasks)
-        if self.standing == "slow":
-            self.pace.spend(len(tasks))
-        elif self.standing == "single":
-            self.singles.update(place for place, _ in tasks)
+        above: set[TopicPartition] = set()
+        for (source, offset), _ in tasks:
+            partition = self.partitions[source]
+            partition.running += 1
+            if offset >= partition.top:
+                partition.top = offset + 1
+            if offset >= partition.reach:
+                above.add(source)
+        if above and not (yield from self.commits.write(self.partitions, above)):
+            self.unannounced = tasks
+            for (source, _), _ in tasks:
+                self.partitions[source].running -= 1
+            return
         yield Start([Job(message) for _, message in tasks])
+
+    def _count(self, places: Sequence[Place]) -> None:
+        """These start, as far as the gate is concerned."""
+        self.started += len(places)
+        if self.standing == "slow":
+            self.pace.spend(len(places))
+        elif self.standing == "single":
+            self.singles.update(places)
 
     def _allowed(self) -> int:
         """How many tasks the gate lets through."""
@@ -230,7 +274,11 @@ class _Worker:
                 continue  # settled after its partition went: whoever owns it runs it again
             if partition.ledger.finish(each.offset):
                 partition.running -= 1
-                self._end((each.source, each.offset))
+                place = (each.source, each.offset)
+                self._end(place)
+                if self.recovery.out:
+                    for message in self.recovery.settled(place):
+                        self.backlog.put(each.source, message)
 
     def _end(self, place: Place) -> None:
         """A task no longer runs."""
@@ -239,26 +287,9 @@ class _Worker:
 
     # --- committing
 
-    def _commit(self, sources: Iterable[TopicPartition], tries: int = 1) -> Step:
-        """Commit what moved. A refusal changes nothing: the next commit says the same or more."""
-        due = {
-            source: position
-            for source in sources
-            if (position := self.partitions[source].ledger.due) is not None
-        }
-        for _ in range(tries if due else 0):
-            try:
-                yield CommitOffsets(due)
-            except (RetriableError, UnstableError, FencedError) as error:
-                yield Note("commit_refused", {"agent": self.config.agent, "error": str(error)})
-                if isinstance(error, FencedError):
-                    return
-            else:
-                for source, position in due.items():
-                    self.partitions[source].ledger.committed = position
-                return
-
     def _tell(self) -> Step:
+        yield from self.commits.remarks
+        self.commits.remarks.clear()
         backlog = self.backlog
         told = (len(backlog.running), backlog.normal.waiting, backlog.urgent.waiting)
         if told != self.told:
@@ -274,16 +305,19 @@ class _Worker:
         wanted = {
             source
             for source in self.partitions
-            if self._too_far(source) or shut or self.backlog.holds(source)
+            if self._too_far(source)
+            or shut
+            or self.backlog.holds(source)
+            or self.recovery.holds(source)
         }
         pause = wanted - self.paused
         resume = self.paused.intersection(self.partitions) - wanted
         self.paused = (self.paused | pause) - resume
         if pause:
-            yield Note("paused", {"agent": self.config.agent, "partitions": _names(pause)})
+            yield Note("paused", {"agent": self.config.agent, "partitions": names(pause)})
             yield Pause(tuple(sorted(pause)))
         if resume:
-            yield Note("resumed", {"agent": self.config.agent, "partitions": _names(resume)})
+            yield Note("resumed", {"agent": self.config.agent, "partitions": names(resume)})
             yield Resume(tuple(sorted(resume)))
 
     def _too_far(self, source: TopicPartition) -> bool:
@@ -297,7 +331,7 @@ class _Worker:
     def _revoke(self, partitions: frozenset[TopicPartition]) -> Step:
         """Drain within the budget, commit these partitions alone, and let go of them."""
         going = [source for source in self.partitions if source in partitions]
-        self.backlog.drop(going)
+        self._unqueue(going)
         now: float = yield Now()
         until = now + self.config.drain_timeout_s
         while now < until and any(self.partitions[source].running for source in going):
@@ -307,25 +341,28 @@ class _Worker:
             now = yield Now()
             if not settled and now <= before:
                 break  # a clock that stands still while partitions go: nothing more will come
-        yield from self._commit(going, COMMIT_TRIES)
+        yield from self.commits.write(going, tries=COMMIT_TRIES, orderly=True)
         left = sum(self.partitions[source].running for source in going)
         yield Note(
             "revoked",
-            {"agent": self.config.agent, "partitions": _names(going), "still_running": left},
+            {"agent": self.config.agent, "partitions": names(going), "still_running": left},
         )
         yield from self._drop(going)
+
+    def _unqueue(self, going: Sequence[TopicPartition]) -> None:
+        """Forget what was not started; it ends its run in the backlog with its partition."""
+        self.backlog.drop(going)
+        self.unannounced = [task for task in self.unannounced if task[0][0] not in going]
 
     def _drop(self, gone: Sequence[TopicPartition]) -> Step:
         """Forget partitions; what ran on them makes room for what waits."""
         if not gone:
             return
-        self.backlog.drop(gone)
+        self._unqueue(gone)
+        self.recovery.drop(gone)
+        self.commits.unknown.difference_update(gone)
         for place in [place for place in self.backlog.running if place[0] in gone]:
             self._end(place)
         for source in gone:
             del self.partitions[source]
         yield Discard(frozenset(gone))
-
-
-def _names(sources: Iterable[TopicPartition]) -> list[str]:
-    return [f"{topic}/{partition}" for topic, partition in sorted(sources)]

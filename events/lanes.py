@@ -38,6 +38,10 @@ class Lanes(Generic[W]):
         self.waiting += 1
         return False
 
+    def has(self, key: Hashable) -> bool:
+        """Whether this lane has work."""
+        return key in self._lanes
+
     def depth(self, key: Hashable) -> int:
         """How much waits behind the head of a lane."""
         return len(self._lanes.get(key) or ())

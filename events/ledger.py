@@ -9,6 +9,7 @@ Source: the offset tracking of confluentinc/parallel-consumer, reduced to a queu
 from __future__ import annotations
 
 from collections import deque
+from itertools import takewhile
 
 
 class Ledger:
@@ -18,26 +19,25 @@ class Ledger:
         `observe(3); observe(7); finish(7)`: the watermark is 3. `finish(3)`: it is 8.
     """
 
-    __slots__ = ("_order", "_unfinished", "committed", "end", "finished")
+    __slots__ = ("_order", "_unfinished", "done", "end", "finished")
 
     def __init__(self) -> None:
         self._order: deque[int] = deque()
-        self._unfinished: set[int] = set()
+        self._unfinished: dict[int, int] = {}
+        """In rising order, with their timestamps."""
         self.end: int | None = None
         """The position behind the highest observed offset."""
-        self.committed: int | None = None
-        """The watermark that was last committed; the caller sets it."""
+        self.done = 0
+        """The position behind the highest finished offset."""
         self.finished = 0
         """How many offsets were finished so far."""
 
-    def observe(self, offset: int) -> bool:
+    def observe(self, offset: int, timestamp_ms: int = 0) -> bool:
         """An offset was delivered; false when it was seen before and is to be left alone."""
         if self.end is not None and offset < self.end:
             return False
-        if self.end is None:
-            self.committed = offset
         self._order.append(offset)
-        self._unfinished.add(offset)
+        self._unfinished[offset] = timestamp_ms
         self.end = offset + 1
         return True
 
@@ -45,7 +45,9 @@ class Ledger:
         """An offset is done for good; false when it is not known as unfinished."""
         if offset not in self._unfinished:
             return False
-        self._unfinished.remove(offset)
+        del self._unfinished[offset]
+        if offset >= self.done:
+            self.done = offset + 1
         self.finished += 1
         while self._order and self._order[0] not in self._unfinished:
             self._order.popleft()
@@ -62,17 +64,15 @@ class Ledger:
         return len(self._unfinished)
 
     @property
-    def open(self) -> tuple[int, ...]:
-        """The observed offsets that are not finished, rising."""
-        return tuple(sorted(self._unfinished))
+    def head_ms(self) -> int:
+        """The timestamp of what holds the watermark back; 0 if nothing does."""
+        return self._unfinished[self._order[0]] if self._order else 0
+
+    def gaps(self) -> tuple[int, ...]:
+        """The unfinished offsets below the highest finished one, rising."""
+        return tuple(takewhile(lambda offset: offset < self.done, self._unfinished))
 
     @property
     def span(self) -> int:
         """How far observing has run ahead of the oldest unfinished offset."""
         return self.end - self._order[0] if self.end is not None and self._order else 0
-
-    @property
-    def due(self) -> int | None:
-        """The watermark, if it moved since the last commit."""
-        mark = self.watermark
-        return None if mark == self.committed else mark

@@ -62,6 +62,10 @@ class Progress:
         at = bisect_left(self.unfinished, offset)
         return at == len(self.unfinished) or self.unfinished[at] != offset
 
+    def gap_before(self, offset: int, timestamp_ms: int) -> bool:
+        """Whether the first record that is read is another than the one that was unfinished."""
+        return bool(self.unfinished) and (offset, timestamp_ms) != (self.offset, self.head_ms)
+
     def starts(self, offset: int) -> Again:
         """How often an unfinished task may have been started; at most one is not written."""
         return self.again.get(offset, Again(int(offset < self.reach), alone=False))

@@ -75,12 +75,17 @@ def test_an_offset_delivered_twice_counts_once() -> None:
     assert ledger.watermark == 5
 
 
-def test_nothing_is_due_before_something_is_finished_nor_after_it_was_committed() -> None:
+def test_what_is_unfinished_below_the_highest_finished_is_listed_with_the_age_of_its_head() -> None:
     ledger = Ledger()
-    assert ledger.due is None
-    ledger.observe(7)
-    assert ledger.due is None
-    ledger.finish(7)
-    assert ledger.due == 8
-    ledger.committed = 8
-    assert ledger.due is None
+    for offset in (3, 5, 6, 9, 11):
+        ledger.observe(offset, 1000 + offset)
+    assert ledger.gaps() == ()
+    ledger.finish(9)
+    ledger.finish(5)
+
+    assert ledger.gaps() == (3, 6)
+    assert (ledger.done, ledger.finished, ledger.head_ms) == (10, 2, 1003)
+
+    for offset in (3, 6, 11):
+        ledger.finish(offset)
+    assert (ledger.gaps(), ledger.watermark, ledger.head_ms) == ((), 12, 0)

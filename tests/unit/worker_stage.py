@@ -10,7 +10,7 @@ from typing import Any
 from agents.backlog import Bounds
 from agents.limits.gate import Gate, always
 from agents.worker import WorkerConfig, worker_loop
-from events.broker import Message, Taken, TopicPartition
+from events.broker import Message, OffsetAndMetadata, Taken, TopicPartition
 from events.errors import CaseworksError
 from events.loop import (
     Collect,
@@ -22,6 +22,7 @@ from events.loop import (
     Operation,
     Pause,
     Resume,
+    ResumedFrom,
     Revoking,
     Settled,
     Start,
@@ -60,6 +61,9 @@ class Stage:
         self.delivered: dict[TopicPartition, set[int]] = {P0: set(), P1: set(), URGENT: set()}
         self.finished: dict[TopicPartition, set[int]] = {P0: set(), P1: set(), URGENT: set()}
         self.refusals: list[CaseworksError] = []
+        self.marks: dict[TopicPartition, OffsetAndMetadata] = {}
+        """What the broker remembers of the group."""
+        self.condemned: list[int] = []
         self.on_collect: Callable[[float], None] = self._pass_time
         self.log: list[Operation] = []
         self.operation: Operation = next(self.loop)
@@ -99,7 +103,10 @@ class Stage:
                 return self._taken(n)
             case Now():
                 return self.now
+            case ResumedFrom(partitions):
+                return {source: self.marks.get(source) for source in partitions}
             case Start(jobs):
+                self.condemned += [job.message.offset for job in jobs if job.failure]
                 self.running += [job.message for job in jobs]
             case Collect(timeout_s):
                 if not self.settled:
@@ -108,8 +115,10 @@ class Stage:
                 return settled
             case CommitOffsets() if self.refusals:
                 raise self.refusals.pop(0)
-            case CommitOffsets(positions):
+            case CommitOffsets(positions, metadata):
                 self._check_commit(positions)
+                for source, position in positions.items():
+                    self.marks[source] = OffsetAndMetadata(position, metadata[source])
             case Pause(partitions):
                 self.paused.update(partitions)
             case Resume(partitions):
@@ -177,6 +186,19 @@ class Stage:
 
     @property
     def commits(self) -> list[dict[TopicPartition, int]]:
+        """Positions beyond the first that was delivered, without repetitions."""
+        found: list[dict[TopicPartition, int]] = []
+        last = {source: min(seen) for source, seen in self.delivered.items() if seen}
+        for commit in self.seen(CommitOffsets):
+            moved = {at: to for at, to in commit.positions.items() if to != last.get(at)}
+            last |= moved
+            if moved:
+                found.append(moved)
+        return found
+
+    @property
+    def positions(self) -> list[dict[TopicPartition, int]]:
+        """Those of every commit, also of one that was refused, or told only what is beside."""
         return [dict(commit.positions) for commit in self.seen(CommitOffsets)]
 
     @property
