@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from threading import Event
-from time import monotonic, time
+from time import time
 
 from agents.agent import Agent
 from agents.executor import EventLoopThread, ThreadedExecutor
@@ -35,6 +35,7 @@ from caseworks.connection import connect
 from caseworks.limits import orchestrator_limits, outages_of
 from caseworks.loading import load_app
 from caseworks.notes import Notes
+from caseworks.readiness import readiness
 from caseworks.topics import check_topics, ensure_topics
 from coordinator.admission import Admission
 from coordinator.breakers import BreakerLimits
@@ -57,10 +58,7 @@ from events.thread_driver import ThreadDriver
 __all__ = ["Actor", "System", "build", "connect", "load_app"]
 
 WATCH_S = 0.05
-JOIN_S = 10.0
-"""After this a loop without partitions counts as ready: others have them all."""
 JOIN_MARGIN_S = 5.0
-STUCK_S = 60.0
 IDLE_TAKE_S = 0.1
 """How long loops wait that have seldom something to do."""
 GC_THRESHOLD = (200_000, 20, 100)
@@ -135,27 +133,7 @@ class System:
 
     def ready(self) -> tuple[bool, str]:
         """Whether every loop of this process runs and has its partitions, and if not, why."""
-        if not self.drivers:
-            return False, "starting"
-        now = monotonic()
-        needed = [loop for loop in self.loops if loop.name not in self.aside]
-        for why in (why for loop in needed for why in loop.stopped.values()):
-            return False, why
-        for why in (trouble() for trouble in self.troubles):
-            if why:
-                return False, why
-        for driver in self.drivers:
-            if not driver.alive:
-                return False, f"{driver.name} has ended"
-            if now - driver.last_turn > STUCK_S:
-                return False, f"{driver.name} has not come round for {STUCK_S:.0f} s"
-            if driver.name in self.aside:
-                continue
-            if not driver.owned and now - driver.started < JOIN_S:
-                return False, f"{driver.name} waits for its partitions"
-            if self.restoring and now - driver.started < JOIN_S:
-                return False, f"restoring: {', '.join(sorted(self.restoring))}"
-        return True, "ready"
+        return readiness(self)
 
     def _run(self, actors: Sequence[Actor], stop: Event) -> int:
         gc.freeze()  # what is loaded by now stays: no collection needs to look at it again
