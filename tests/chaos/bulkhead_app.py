@@ -17,9 +17,9 @@ from typing import Any, NoReturn
 from caseworks import App, Step
 
 HOUR_S = 3600.0
-LEAK_BYTES = 4 << 20
-LEAKED_MAX = 75
-"""Leaks before the process ends by itself, where no limit of its memory ends it."""
+LEAK_BYTES = 16 << 20
+LEAKED_MAX = 100
+"""Leaks before the process ends by itself, where nothing limits its memory."""
 MARKS = Path(os.environ.get("CASEWORKS_DATA_DIR", ".caseworks")) / "marks"
 
 app = App("bulkheads")
@@ -48,7 +48,7 @@ async def harm(what: str, event_id: str) -> None:
         case "raise":
             raise ValueError("it broke")
         case "leak":
-            leaked.append(bytearray(b"x") * LEAK_BYTES)
+            leaked.append(bytearray(LEAK_BYTES))
             if len(leaked) > LEAKED_MAX:
                 os._exit(137)
         case "die":

@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.chaos.accountant import Accountant
 from tests.chaos.audit import audit
@@ -20,16 +20,25 @@ from tests.chaos.trial import Ask, Figure, Showing, median_of, percentile
 from tests.chaos.workload import Workload
 from tests.chaos.world import NAMESPACE, Setup, World, world
 
+
+class Kind(NamedTuple):
+    """What `a` does: as a rule, now and then, and with the first event."""
+
+    rule: str
+    often: str = ""
+    every_s: float = 0.0
+    first: str = ""
+
+
 SLOTS = "bcdbcdbcda"
 """Whose the events are, in turn."""
-KINDS: Mapping[str, tuple[str, str, float]] = {
-    "quiet": ("work", "work", 0.0),
-    "hang": ("hang", "block", 4.0),
-    "raise": ("raise", "raise", 0.0),
-    "leak": ("work", "leak", 0.04),
-    "die": ("work", "die", 2.0),
+KINDS: Mapping[str, Kind] = {
+    "quiet": Kind("work"),
+    "hang": Kind("hang", "block", 4.0),
+    "raise": Kind("raise"),
+    "leak": Kind("work", "leak", 0.04),
+    "die": Kind("work", "die", 2.0, "poison"),
 }
-"""What `a` does: as a rule, and once in so many seconds."""
 ROUNDS = 5
 WINDOW_S = 8.0
 LEAD_S = 1.0
@@ -46,7 +55,11 @@ P99_TIMES_MOST = 2.0
 SETTINGS = {
     "CASEWORKS_PAUSE_AFTER_FAILURES": "0",  # paused, it would do no harm
     "CASEWORKS_TASKS_PARTITIONS": "4",
+    "CASEWORKS_STUCK_AFTER_S": "1",
+    "CASEWORKS_STUCK_MAX_S": "3",
 }
+MEMORY_MAX_MB = "1000"
+"""Of the process of `a`, beyond what it takes at its start; stacks of threads count."""
 
 
 @dataclass(slots=True)
@@ -55,20 +68,26 @@ class Mood:
 
     kind: str = "quiet"
     often_at: float = 0.0
+    is_first: bool = False
     told: dict[str, str] = field(default_factory=dict)
 
     def begin(self, kind: str) -> None:
-        self.kind, self.often_at = kind, 0.0
+        self.kind, self.often_at, self.is_first = kind, 0.0, True
 
     def do(self, event_id: str) -> str:
         """What the next event of `a` asks for; the same again when it is published again."""
         if event_id not in self.told:
-            rule, once, every_s = KINDS[self.kind]
-            now = time.monotonic()
-            if every_s and now >= self.often_at:
-                self.often_at, rule = now + every_s, once
-            self.told[event_id] = rule
+            self.told[event_id] = self._next(KINDS[self.kind], time.monotonic())
         return self.told[event_id]
+
+    def _next(self, kind: Kind, now: float) -> str:
+        if self.is_first and kind.first:
+            self.is_first = False
+            return kind.first
+        if kind.every_s and now >= self.often_at:
+            self.often_at = now + kind.every_s
+            return kind.often
+        return kind.rule
 
 
 @dataclass(slots=True)
@@ -100,7 +119,8 @@ def workload(mood: Mood) -> Workload:
 def isolation(ask: Ask, showing: Showing) -> None:
     """Run it. Raises `LateError`, `HiddenEndError`."""
     mood, apart = Mood(), ask.without != "bulkhead"
-    setup = Setup(coordinators=1, workers=4 if apart else 1, env=SETTINGS)
+    own = {"worker-0-0": {"CASEWORKS_WORKER_MEMORY_MAX_MB": MEMORY_MAX_MB}}
+    setup = Setup(coordinators=1, workers=4 if apart else 1, env=SETTINGS, own=own)
     pace = Pace(ask.rate or 1e6, CAPACITY_IN_FLIGHT)
     with world(setup, workload(mood), pace, ask.seed, ask.keep) as running:
         running.deadline = time.monotonic() + 600.0

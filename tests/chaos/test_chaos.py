@@ -42,3 +42,13 @@ def test_without_transactions_the_check_fails(tmp_path: Path) -> None:
     code, report = chaos(tmp_path / "report.json", "--only", "no-transactions", "--cases", "400")
     assert code == 1, report
     assert report["verdict"]["doubled_tasks"] + report["verdict"]["doubled_results"] > 0
+
+
+def test_kills_of_ordered_workers_keep_the_order_and_double_hardly_anything(
+    tmp_path: Path,
+) -> None:
+    options = ("--only", "worker-kills", "--cases", "1500", "--kills", "2", "--rate", "150")
+    code, report = chaos(tmp_path / "report.json", *options)
+    assert code == 0, report
+    figures = {each["name"]: each["value"] for each in report["figures"]}
+    assert (figures["tasks done"], figures["kill -9"]) == (1500, 2)

@@ -43,6 +43,7 @@ class Setup:
         behind: Which roles or names reach Kafka through the proxy only.
         mutant: A guard that coordinators lack, to see the check fail.
         env: More settings of all processes.
+        own: The same, of one by its name.
     """
 
     coordinators: int = 2
@@ -52,6 +53,7 @@ class Setup:
     behind: tuple[str, ...] = ()
     mutant: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
+    own: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -196,12 +198,12 @@ def _programs(setup: Setup, cast: Cast, cluster: LocalCluster) -> list[Program]:
         for number in range(setup.workers)
         for copy in range(setup.copies)
     ]
-    return [
-        replace(program, env={**program.env, **behind})
-        if {program.name, program.role} & set(setup.behind)
-        else program
-        for program in made
-    ]
+    for at, program in enumerate(made):
+        own = setup.own.get(program.name, {})
+        if {program.name, program.role} & set(setup.behind):
+            own = {**own, **behind}
+        made[at] = replace(program, env={**program.env, **own})
+    return made
 
 
 def _partitions(bootstrap: str, topics: Sequence[str]) -> list[ck.TopicPartition]:
