@@ -6,9 +6,12 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from functools import cached_property
+from typing import Any
 
 import structlog
+from pydantic import TypeAdapter
 
+from agents.effects.effects import Call, Reconcile, Wanted
 from agents.limits.budget import Meter, tightest
 from agents.limits.iterations import Iterations, Trace
 from agents.mind.mind import Mind
@@ -19,8 +22,9 @@ from events.errors import DeclarationError, RetriableError
 from events.logs import get_logger, trace_id_of
 from schemas.agent import AgentSpec
 from schemas.base import instant
+from schemas.effect import KEY, effect_id_of
 from schemas.lean import LeanTask
-from schemas.outcome import Progress
+from schemas.outcome import Delivery, Progress
 from schemas.usage import NOTHING, Usage
 
 _log = get_logger("caseworks.agent")
@@ -156,6 +160,62 @@ class Context:
             )
         return self._services.dependencies.call(
             dependency, lambda: self.time_left_s <= 0, self.blamed.__setitem__
+        )
+
+    async def effect(
+        self,
+        key: str,
+        call: Call,
+        *,
+        reconcile: Reconcile | None = None,
+        returns: Any = None,
+    ) -> Any:
+        """Change the outside world, at most once unless reconciled, however often this task runs.
+
+        Example: `receipt = await ctx.effect("refund", lambda id: bank.refund(amount, id))`
+
+        Args:
+            key: Names the effect within its step: 1 to 100 printable ASCII characters. Attempts,
+                fallback agents and replays of the step that use the same key share the effect.
+            call: One outside call. If it takes an argument it gets the effect's id, for systems
+                that know idempotency keys. `PermanentError`, `NotDoneError` and
+                `DependencyOpenError` say that nothing happened; after any other error nobody knows.
+            reconcile: Asks the outside system about a call of which nobody knows (same argument):
+                `Happened(result)`, `DidNotHappen()` or `Unclear(why)`.
+            returns: The type of the result; else it is plain JSON.
+
+        Costs about two round trips to the broker. The result (at most 64 KiB as JSON) is kept for
+        90 days. Raises what the call raises; `EffectUnknownError` (the task fails, a person must
+        find out), `EffectBusyError` (another attempt is at it; `deferred`).
+        """
+        if KEY.fullmatch(key) is None:
+            raise DeclarationError(
+                f"the effect key {key[:200]!r} is not 1 to 100 printable ASCII characters"
+            )
+        adapter = None if returns is None else TypeAdapter(returns)
+        result = await self._services.effects.once(self._wanted(key), call, reconcile)
+        return result if adapter is None else adapter.validate_python(result)
+
+    def _wanted(self, key: str) -> Wanted:
+        task, message, services = self._task, self._message, self._services
+        delivery = message and Delivery(
+            topic=message.topic,
+            partition=message.partition,
+            offset=message.offset,
+            timestamp=instant(message.timestamp_ms / 1000),
+        )
+        return Wanted(
+            effect_id=effect_id_of(task.task_id, key),
+            case_id=task.case_id,
+            task_id=task.task_id,
+            key=key,
+            partition=task.reply_to.partition,
+            agent=self.agent,
+            attempt=task.attempt,
+            until_s=services.now() + self.time_left_s + services.limits.grace_s,
+            time_left_s=lambda: self.time_left_s,
+            delivery=delivery,
+            travelling=travelling_from(message) if message else (),
         )
 
     @cached_property

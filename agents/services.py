@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from agents.effects.effects import NO_EFFECTS, EffectPort
 from agents.limits.dependencies import Dependencies
 from agents.limits.failures import FailureLimits
 from agents.mind.port import NO_MODEL, ModelPort
@@ -68,6 +69,7 @@ class Services:
     """Name of this process, in every outcome."""
     namespace: str = "cw"
     model: ModelPort = NO_MODEL
+    effects: EffectPort = NO_EFFECTS
     telemetry: metrics.Telemetry = metrics.NULL
     limits: WorkLimits = field(default_factory=WorkLimits)
 

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from agents.context import Context
     from agents.delegation import Delegate, DelegateStep
+    from agents.effects.answers import DidNotHappen, Happened, Unclear
     from agents.mind.errors import ModelError
     from agents.outcomes import Escalate
     from caseworks.app import App
     from caseworks.client import new_event, publish, subscribe
     from caseworks.nodes import Approval, Loop, Map, Step, Wait
-    from events.errors import PermanentError, TransientError
+    from events.errors import NotDoneError, PermanentError, TransientError
     from schemas.usage import Budget
 
 __all__ = [
@@ -26,13 +27,17 @@ __all__ = [
     "Context",
     "Delegate",
     "DelegateStep",
+    "DidNotHappen",
     "Escalate",
+    "Happened",
     "Loop",
     "Map",
     "ModelError",
+    "NotDoneError",
     "PermanentError",
     "Step",
     "TransientError",
+    "Unclear",
     "Wait",
     "new_event",
     "publish",
@@ -46,13 +51,17 @@ _HOMES = {
     "Context": "agents.context",
     "Delegate": "agents.delegation",
     "DelegateStep": "agents.delegation",
+    "DidNotHappen": "agents.effects.answers",
     "Escalate": "agents.outcomes",
+    "Happened": "agents.effects.answers",
     "Loop": "caseworks.nodes",
     "Map": "caseworks.nodes",
     "ModelError": "agents.mind.errors",
+    "NotDoneError": "events.errors",
     "PermanentError": "events.errors",
     "Step": "caseworks.nodes",
     "TransientError": "events.errors",
+    "Unclear": "agents.effects.answers",
     "Wait": "caseworks.nodes",
     "new_event": "caseworks.client",
     "publish": "caseworks.client",

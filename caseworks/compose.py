@@ -14,6 +14,8 @@ from threading import Event
 from time import time
 
 from agents.agent import Agent
+from agents.effects.effects import Effects
+from agents.effects.tail import Tail
 from agents.executor import EventLoopThread, ThreadedExecutor
 from agents.forks import end_forks_that_return
 from agents.job import Desk
@@ -129,6 +131,7 @@ class System:
             code = self._run((*actors, self.watch(view)), stop)
             host.close()
             producer.flush(self.settings.drain_timeout_s)
+            services.effects.close()
         return code
 
     def ready(self) -> tuple[bool, str]:
@@ -233,14 +236,16 @@ class System:
 
     def services(self, producer: Producer, threads: Threads, fleet: Fleet = NO_FLEET) -> Services:
         """What the agents of one process share."""
-        settings = self.settings
+        settings, worker, topics = self.settings, self._name("worker"), self.settings.topics
+        tail = Tail(topics.effects, self.broker.reader, producer, threads)
         return Services(
             producer=producer,
             now=self.clock,
             dependencies=Dependencies(clock=self.clock, telemetry=self.telemetry, fleet=fleet),
             threads=threads,
-            worker=f"{settings.namespace}-worker-{settings.instance}",
+            worker=worker,
             namespace=settings.namespace,
+            effects=Effects(tail, topics, worker, self.clock, self.telemetry),
             model=make_model(settings),
             telemetry=self.telemetry,
             limits=WorkLimits(

@@ -74,6 +74,8 @@ def _messages(local: str) -> tuple[tuple[str, ...], bool]:
             return ("case", "case_closed", "case_correlation", "case_shelf", "case_position"), False
         case ["approvals"]:
             return ("approval_requested", "approval_ended"), False
+        case ["effects"]:
+            return ("effect",), False
         case ["audit", "letters"]:
             return ("letter_handled", "letter_run"), False
         case ["tasks", *_]:

@@ -185,6 +185,8 @@ class _Crew:
         self.systems: dict[str, System] = {}
         """By life."""
         self.in_flight: Counter[str] = Counter()
+        self.calls: Counter[str] = Counter()
+        """Of effects, by their ids."""
 
     def coordinator(self, settings: Settings, life: Incarnation) -> list[Program]:
         """The programs of one life of a coordinator process."""
@@ -199,6 +201,7 @@ class _Crew:
         calls = self._fleet and self.app.agents[agent].spec.calls
         view = system.fleet([agent], producer) if calls else None
         services = system.services(producer, Inline(), view or NO_FLEET)
+        services.effects.calling = self._calling
 
         def executor(desk: Any) -> Executor:
             desk.handler = troubled(life.world.dice, life.label)
@@ -220,7 +223,11 @@ class _Crew:
             skew_s=max(map(abs, driver.pace.skews_s)) if _jumped(driver) else 0.0,
             keep_s=self.settings.dead_cases_keep_s,
             in_flight=dict(self.in_flight),
+            calls=dict(self.calls),
         )
+
+    def _calling(self, effect_id: str) -> None:
+        self.calls[effect_id] += 1
 
     def _system(self, settings: Settings, life: Incarnation) -> System:
         made = build(self.app, settings, broker=life.broker, clock=life.clock)

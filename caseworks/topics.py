@@ -65,11 +65,13 @@ def _check(specs: Sequence[TopicSpec], there: Mapping[str, TopicState], settings
             f"{len(missing)} topics are missing: {names}", hint="caseworks topics create"
         )
     topics = settings.topics
-    inbox, cases = there[topics.inbox].partitions, there[topics.cases].partitions
-    if inbox != cases:
-        raise SetupError(
-            f"{topics.inbox} has {inbox} partitions and {topics.cases} has {cases}: partition n of "
-            "one belongs to partition n of the other",
-            hint="choose another CASEWORKS_NAMESPACE, or make both anew with the same count",
-        )
+    inbox = there[topics.inbox].partitions
+    for name in (topics.cases, topics.effects):
+        count = there[name].partitions
+        if count != inbox:
+            raise SetupError(
+                f"{topics.inbox} has {inbox} partitions and {name} has {count}: partition n of "
+                "one belongs to partition n of the other",
+                hint="choose another CASEWORKS_NAMESPACE, or make both anew with the same count",
+            )
     return inbox

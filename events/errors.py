@@ -18,8 +18,11 @@ CaseworksError
 │   └── FatalBrokerError     this process cannot go on
 └── AgentError           the agent, or what it calls
     ├── TransientError       worth another try; may carry `retry_after_s`
-    │   └── DependencyOpenError  its breaker is open or its bulkhead full: the work is deferred
+    │   ├── DependencyOpenError  its breaker is open or its bulkhead full: the work is deferred
+    │   │   └── EffectBusyError      another attempt may be making this call: the work is deferred
+    │   └── NotDoneError         an effect's call says that nothing happened: it may be made again
     ├── PermanentError       no retry helps
+    │   └── EffectUnknownError   a call was begun, and nobody knows whether it happened
     └── HaltedError          a limit stopped the agent; `trace` says what it did
 """
 
@@ -144,10 +147,28 @@ class DependencyOpenError(TransientError):
     kind = "dependency_open"
 
 
+class EffectBusyError(DependencyOpenError):
+    """Another attempt may be making this call at this moment."""
+
+    kind = "effect_claimed"
+
+
+class NotDoneError(TransientError):
+    """The call of an effect did not happen, for certain: it may be made again."""
+
+    kind = "not_done"
+
+
 class PermanentError(AgentError):
     """No retry helps."""
 
     kind = "permanent"
+
+
+class EffectUnknownError(PermanentError):
+    """The call of an effect was begun, and nobody knows whether it happened."""
+
+    kind = "effect_unknown"
 
 
 class HaltedError(AgentError):

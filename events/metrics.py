@@ -85,6 +85,7 @@ _ALL = (
     _counter("fleet_requests", "Requests sent to the controller.", "kind"),
     _counter("fleet_fallbacks", "Times that the controller did not answer.", "dependency"),
     _counter("control_unread", "Decisions of the controller that were not understood.", "reason"),
+    _counter("effects", "Calls of `ctx.effect` by what became of them.", "agent", "state"),
     _counter("dead_letters", "Dead letters written.", "topic", "reason"),
     _counter("agent_processes_ended", "Child processes of agents that ended.", "agent"),
     _counter("loop_stalls", "Times that the agents' event loop stood, by who was on it.", "agent"),

@@ -15,6 +15,8 @@ RECORD_BYTES_MAX = 8 * MIB
 """Largest record of every topic; what we write stays well below (see `event_bytes_max`)."""
 LETTER_BYTES_MAX = 9 * MIB
 """A dead letter is its original and some headers."""
+EFFECTS_DAYS = 90
+"""Longer than a case may be open and its dead letter be replayed after that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,11 @@ class Topics:
         return f"{self.namespace}.approvals"
 
     @property
+    def effects(self) -> str:
+        """The ledger of outside calls; partition n belongs to inbox partition n."""
+        return f"{self.namespace}.effects"
+
+    @property
     def letter_audit(self) -> str:
         """What people did to dead letters. Not `.dlq` at its end: that names dead letters."""
         return f"{self.namespace}.audit.letters"
@@ -148,6 +155,14 @@ def _fixed(topics: Topics, count: Partitions) -> tuple[TopicSpec, ...]:
         _dead(topics, topics.inbox, count.inbox, "commands that could not be applied"),
         TopicSpec(
             topics.cases, "case id", count.inbox, changelog, _compact(), partitions_fixed=True
+        ),
+        TopicSpec(
+            topics.effects,
+            "effect id",
+            count.inbox,
+            "outside calls and what became of them; partition n belongs to inbox partition n",
+            _delete(EFFECTS_DAYS),
+            partitions_fixed=True,
         ),
         TopicSpec(topics.approvals, "case id", count.results, asked, _delete(30)),
         TopicSpec(topics.letter_audit, "dead letter", 1, "replays and drops", _delete(90)),

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
+from agents.effects.states import read_effect
 from coordinator.partition import ENTITY_MARK, NOTE_MARK, PART_MARK, POSITION_KEY
 from coordinator.workflow import Plan
 from events.broker import Message, TopicPartition
@@ -115,6 +116,8 @@ class Evidence:
     """How far the clocks of this run were apart at most."""
     in_flight: Mapping[str, int] = field(default_factory=dict)
     """By agent: the most tasks that one worker of it held."""
+    calls: Mapping[str, int] = field(default_factory=dict)
+    """By effect: how often its call was made."""
 
     @cached_property
     def by_topic(self) -> Mapping[str, list[tuple[int, Wrote]]]:
@@ -169,6 +172,11 @@ class Evidence:
         """Every dead letter; `said` is `None` where the headers say nothing."""
         topics = [topic for topic in self.by_topic if topic.endswith(".dlq")]
         return [read for topic in topics for read in self._read(topic, _letter)]
+
+    @cached_property
+    def effects(self) -> list[Read]:
+        """What was said of outside calls; `said` is `None` where it cannot be read."""
+        return list(self._read(self.settings.topics.effects, read_effect))
 
     @cached_property
     def histories(self) -> Mapping[str, list[Read]]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from caseworks.check import letters, steps, workflows
+from caseworks.check import effects, letters, steps, workflows
 from caseworks.check.evidence import Evidence, Read, State
 from coordinator.partition import PartitionState
 from events.broker import TopicPartition
@@ -346,4 +346,5 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("I9", letters.dead_letters_are_whole),
     ("I9", letters.letters_are_waited_for),
     ("I10", bounded),
+    ("I13", effects.called_at_most_once),
 )

@@ -38,6 +38,8 @@ PURE: tuple[str, ...] = (
     "coordinator/*.py",
     "agents/backlog.py",
     "agents/fairness.py",
+    "agents/effects/answers.py",
+    "agents/effects/states.py",
     "agents/limits/breaker.py",
     "agents/limits/budget.py",
     "agents/limits/iterations.py",

@@ -7,29 +7,14 @@ checker each must be caught; all of them start at seed 1 and are caught at the s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from tests.sim.bug import Bug
+from tests.sim.effect_bugs import EFFECT_BUGS
+
+__all__ = ["BUGS", "Bug"]
 
 LOOP = "coordinator/transactional.py"
 TURN = "coordinator/case_turn.py"
 WORKER = "agents/worker.py"
-
-
-@dataclass(frozen=True)
-class Bug:
-    """One of them; `breaks` names the rule or the invariant."""
-
-    name: str
-    breaks: str
-    file: str
-    before: str
-    after: str
-    runs_max: int = 20
-    profile: str = ""
-
-    def put_into(self, source: str) -> str:
-        """The source with the bug. Raises `AssertionError` when it has no place there."""
-        assert source.count(self.before) == 1, f"{self.name}: {source.count(self.before)} places"
-        return source.replace(self.before, self.after)
 
 
 _ALL = (
@@ -319,10 +304,10 @@ _ALL = (
         "a forwarded command dropped",
         "I2",
         TURN,
-        "            self.records.append(\n"
-        "                Record(message.topic, message.key, message.value, message.headers, "
+        "        self.records.append(\n"
+        "            Record(message.topic, message.key, message.value, message.headers, "
         "partition=home)\n"
-        "            )\n",
+        "        )\n",
         "",
         runs_max=60,
         profile="agents",
@@ -347,11 +332,20 @@ _ALL = (
         "an outcome dropped on revoke",
         "I8",
         WORKER,
-        "        yield from self._commit(going, COMMIT_TRIES)\n",
-        "        for source, offset in [place for place in self.held if place[0] in going]:\n"
+        "        yield from self.commits.write(going, tries=COMMIT_TRIES, orderly=True)\n",
+        "        for source, offset in [place for place in self.backlog.running if place[0] in going]:\n"
         "            self.partitions[source].ledger.finish(offset)\n"
-        "        yield from self._commit(going, COMMIT_TRIES)\n",
+        "        yield from self.commits.write(going, tries=COMMIT_TRIES, orderly=True)\n",
         runs_max=60,
+        profile="churn",
+    ),
+    Bug(
+        "skips what was not finished",
+        "I8",
+        "events/progress.py",
+        "        return at == len(self.unfinished) or self.unfinished[at] != offset\n",
+        "        return True\n",
+        runs_max=100,
         profile="churn",
     ),
     Bug(
@@ -359,7 +353,7 @@ _ALL = (
         "I8",
         WORKER,
         "            yield from self._drop(gone)\n",
-        "            yield from self._commit(gone)\n            yield from self._drop(gone)\n",
+        "            yield from self.commits.write(gone)\n            yield from self._drop(gone)\n",
         runs_max=150,
         profile="churn",
     ),
@@ -392,4 +386,4 @@ _ALL = (
         "case.case_id.encode()",
     ),
 )
-BUGS = {bug.name: bug for bug in _ALL}
+BUGS = {bug.name: bug for bug in (*_ALL, *EFFECT_BUGS)}

@@ -11,6 +11,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Mapping
+from importlib import import_module
 from importlib.abc import SourceLoader
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import spec_from_loader
@@ -61,9 +62,9 @@ def caught(bug: Bug) -> dict[str, object] | None:
     assert PathFinder in sys.meta_path
     sys.meta_path.insert(0, Finder(bug))
     from caseworks.check.runs import Check
-    from tests.sim.mixed_app import app, demo_events
 
-    check = Check(app, tuple(demo_events()), bug.profile)
+    shows = import_module(f"tests.sim.{bug.app}")
+    check = Check(shows.app, tuple(shows.demo_events()), bug.profile)
     for run in range(1, bug.runs_max + 1):
         finding = check.run(run)
         if finding is not None:
