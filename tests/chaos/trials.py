@@ -9,6 +9,7 @@ from tests.chaos.crew import LateError
 from tests.chaos.isolation import isolation
 from tests.chaos.letters import letters
 from tests.chaos.outage import outage
+from tests.chaos.steady import steady
 from tests.chaos.trial import Ask, Showing, Trial
 from tests.chaos.worker_kills import worker_kills
 
@@ -21,6 +22,7 @@ TRIALS: tuple[Trial, ...] = (
     Trial("outage", "a dependency is away for a minute: one probe at a time", outage),
     Trial("letters", "10,000 dead letters are listed, and replayed though it is killed", letters),
     Trial("worker-kills", "16 kill -9 of eight workers over 100,000 tasks in order", worker_kills),
+    Trial("steady", "2,000 tasks in flight in one process, a second each", steady),
 )
 GUARDS = ("bulkhead",)
 """What `--without` may leave out."""
