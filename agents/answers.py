@@ -8,6 +8,7 @@ out. Everything else goes the way of the model.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any, NamedTuple, assert_never
 from zlib import crc32
 
@@ -30,12 +31,13 @@ from agents.services import Services
 from events.broker import Message, Record
 from events.envelope import headers_of, rfc3339, travelling_from
 from events.logs import get_logger
+from events.metrics import Add
 from schemas.base import Message as Model
 from schemas.base import Name, instant
 from schemas.lean import LeanTask
 from schemas.outcome import Delivery, Failure, Outcome, OutcomeStatus
 from schemas.task import ReplyTo
-from schemas.usage import Usage
+from schemas.usage import NOTHING, Usage
 
 _WITH_TASK: frozenset[OutcomeStatus] = frozenset(("failed", "halted", "retry"))
 _DONE = (
@@ -75,6 +77,8 @@ class Answers:
         self._services = services
         self._source = services.source
         self._unique = crc32(services.worker.encode())
+        self._counted: dict[OutcomeStatus, Add] = {}
+        self._took = services.telemetry.observer("caseworks_task_seconds", agent=agent.name)
         self._name, self._version, self._worker = (
             to_json(each) for each in (agent.name, agent.spec.version, services.worker)
         )
@@ -90,13 +94,15 @@ class Answers:
             asker.attempt,
             output,
             repr(confidence).encode(),
-            b"" if usage.is_nothing else b'"usage":%b,' % usage.to_compact_json(),
+            b""
+            if usage is NOTHING or usage.is_nothing
+            else b'"usage":%b,' % usage.to_compact_json(),
             self._version,
             self._worker,
             to_json(message.topic),
             message.partition,
             message.offset,
-            rfc3339(message.timestamp_ms / 1000),
+            _stamp(message.timestamp_ms),
             rfc3339(started),
             (ended := rfc3339(finished)),
         )
@@ -152,9 +158,18 @@ class Answers:
         )
 
     def _count(self, status: OutcomeStatus, attempt: Attempt) -> None:
-        name, tell = self._agent.name, self._services.telemetry
-        tell.count("caseworks_tasks_total", agent=name, status=status)
-        tell.observe("caseworks_task_seconds", attempt.finished - attempt.started, agent=name)
+        counted = self._counted.get(status)
+        if counted is None:
+            counted = self._counted[status] = self._services.telemetry.counter(
+                "caseworks_tasks_total", agent=self._agent.name, status=status
+            )
+        counted(1)
+        self._took(attempt.finished - attempt.started)
+
+
+@lru_cache(maxsize=256)  # tasks of one batch are of few different milliseconds
+def _stamp(timestamp_ms: int) -> bytes:
+    return rfc3339(timestamp_ms / 1000)
 
 
 def plain(text: object) -> str:

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import copy_context
+from functools import partial
+from typing import Any
 
 from agents.delivery import Parcel
 from agents.errors import WorkerStuckError
@@ -55,6 +57,8 @@ class Crew:
         self._working: dict[Run, None] = {}
         self._sent: dict[Run, None] = {}
         self._serving = self._sweeping = self._polling = False
+        self._sources: dict[tuple[str, int], TopicPartition] = {}
+        """Where jobs came from: made once, not with every job."""
 
     @property
     def unacknowledged(self) -> int:
@@ -140,41 +144,59 @@ class Crew:
                 return
             run = self._queue.popleft()
             run.task = task
-            if await self._waited(run) or (task is not None and task.cancelling()):
+            rest = self._begun(run)
+            if rest is not None:
+                await rest
+                return
+            if task is not None and task.cancelling():
                 return
 
-    async def _waited(self, run: Run) -> bool:
-        """Execute a job and send its answer; whether it waited for something."""
+    def _begun(self, run: Run) -> Coroutine[Any, Any, None] | None:
+        """Make the first step of a job, and send its answer; the rest, if it waits."""
         context = copy_context()
         working = run_job(self.desk, run, self._loop.time)
-        waited = False
         try:
             waits_for = context.run(working.send, None)
-            waited = True
-            records = await resumed(working, waits_for, context.run)
         except StopIteration as ended:
-            records = ended.value
-        finally:
+            self._answer(run, ended.value)
+            return None
+        except BaseException:
             self._working.pop(run, None)
+            raise
+        return self._rest(run, resumed(working, waits_for, context.run))
+
+    async def _rest(self, run: Run, working: Awaitable[tuple[Record, ...]]) -> None:
+        try:
+            records = await working
+        except BaseException:
+            self._working.pop(run, None)
+            raise
+        self._answer(run, records)
+
+    def _answer(self, run: Run, records: tuple[Record, ...]) -> None:
+        self._working.pop(run, None)
         if run.wanted:
             self._send(run, records)
             if not self._polling:
                 self._polling = True
                 self._loop.call_later(POLL_S, self._poll)
-        return waited
 
     def _send(self, run: Run, records: tuple[Record, ...]) -> None:
-        def acknowledged() -> None:
-            self._sent.pop(run, None)
-            run.parcel = None  # a circle less for the garbage collector, in every task
-            message = run.message
-            self._settled.append(Settled(message.source, message.offset, message.epoch))
-            self._on_settled()
-
         self._sent[run] = None
-        parcel = Parcel(records, self.desk.services.producer, self._loop, acknowledged)
-        run.parcel = parcel
-        parcel.send()
+        acknowledged = partial(self._acknowledged, run)
+        run.parcel = Parcel(records, self.desk.services.producer, self._loop, acknowledged)
+        run.parcel.send()
+
+    def _acknowledged(self, run: Run) -> None:
+        """The broker has it all. Called on any thread."""
+        self._sent.pop(run, None)
+        run.parcel = None  # a circle less for the garbage collector, in every task
+        topic, partition, offset, *_, epoch = run.message
+        source = self._sources.get((topic, partition))
+        if source is None:
+            source = self._sources[topic, partition] = run.message.source
+        self._settled.append(Settled(source, offset, epoch))
+        self._on_settled()
 
     def _poll(self) -> None:
         self.desk.services.producer.poll()

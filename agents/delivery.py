@@ -61,10 +61,12 @@ class Parcel:
             self._again(record, backoff_s, error)
 
     def _ack(self) -> None:
-        # Reports may come on two threads at once; appending is atomic, adding is not.
-        self._acks.append(None)
-        if len(self._acks) == len(self.records):
-            self._acknowledged()
+        if len(self.records) > 1:
+            # Reports may come on two threads at once; appending is atomic, adding is not.
+            self._acks.append(None)
+            if len(self._acks) < len(self.records):
+                return
+        self._acknowledged()
 
     def _again(self, record: Record, backoff_s: float, error: Exception) -> None:
         _log.warning("delivery_failed", topic=record.topic, error=str(error), again_in_s=backoff_s)

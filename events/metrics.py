@@ -8,6 +8,7 @@ and labels and keeps nothing, so a wrong name fails in every test that passes by
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -118,6 +119,10 @@ def check(name: str, kind: Kind, labels: dict[str, object]) -> Metric:
     return metric
 
 
+Add = Callable[[float], None]
+"""Adds to one sample."""
+
+
 class Telemetry(Protocol):
     """What a part may say about itself. Thread-safe; never blocks.
 
@@ -133,8 +138,18 @@ class Telemetry(Protocol):
     def set(self, name: str, value: float, /, **labels: object) -> None:
         """Set a gauge."""
 
+    def counter(self, name: str, /, **labels: object) -> Add:
+        """`count` for these labels, looked up once: for what is counted with every task."""
+
+    def observer(self, name: str, /, **labels: object) -> Add:
+        """`observe` likewise."""
+
     def forget(self, name: str, /, **labels: object) -> None:
         """Drop a gauge's sample: this process no longer knows (a partition went elsewhere)."""
+
+
+def _kept_nowhere(_value: float) -> None:
+    """What `Null` does with a sample."""
 
 
 class Null:
@@ -148,6 +163,14 @@ class Null:
 
     def set(self, name: str, value: float, /, **labels: object) -> None:
         check(name, "gauge", labels)
+
+    def counter(self, name: str, /, **labels: object) -> Add:
+        check(name, "counter", labels)
+        return _kept_nowhere
+
+    def observer(self, name: str, /, **labels: object) -> Add:
+        check(name, "histogram", labels)
+        return _kept_nowhere
 
     def forget(self, name: str, /, **labels: object) -> None:
         check(name, "gauge", labels)
@@ -183,6 +206,14 @@ class Prometheus:
     def set(self, name: str, value: float, /, **labels: object) -> None:
         sample: Gauge = self._sample(name, "gauge", labels)
         sample.set(value)
+
+    def counter(self, name: str, /, **labels: object) -> Add:
+        add: Add = self._sample(name, "counter", labels).inc
+        return add
+
+    def observer(self, name: str, /, **labels: object) -> Add:
+        add: Add = self._sample(name, "histogram", labels).observe
+        return add
 
     def forget(self, name: str, /, **labels: object) -> None:
         metric = check(name, "gauge", labels)

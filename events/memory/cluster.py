@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from math import ceil, inf
 from random import Random
 from threading import Condition
+from typing import Protocol
 
 from events.broker import Record, TopicPartition, TopicState
 from events.memory.faults import QUIET, Dice
@@ -21,6 +22,13 @@ from events.partitioner import partition_of
 from events.topics import TopicSpec
 
 Clock = Callable[[], float]
+
+
+class Waiting(Protocol):
+    """A client that waits in wall time."""
+
+    def stirs(self) -> bool:
+        """Whether something came that is for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +104,8 @@ class Cluster:
         """Keeps what arrives, when somebody wants to look at it afterwards."""
         self.airborne = 0
         """Records and reports of plain producers that are on their way."""
+        self.waiting: dict[Waiting, None] = {}
+        """Who waits for a change, in wall time."""
         self.version = 0
         self.deadline = inf
         """The earliest moment at which something expires."""
@@ -105,6 +115,20 @@ class Cluster:
         self.version += 1
         if self.waits:
             self.lock.notify_all()
+
+    def arrived(self) -> None:
+        """A record came: wake those who wait if it is for one of them."""
+        self.version += 1
+        if any(who.stirs() for who in self.waiting):
+            self.lock.notify_all()
+
+    def wait(self, who: Waiting, seconds: float) -> None:
+        """Wait until something changed that is for *who*, at most so long."""
+        self.waiting[who] = None
+        try:
+            self.lock.wait(seconds)
+        finally:
+            del self.waiting[who]
 
     # --- topics
 
@@ -140,8 +164,8 @@ class Cluster:
         topic = self.topics.get(record.topic)
         if topic is None:
             return None
-        if record.partition is not None:
-            return self.log(TopicPartition(record.topic, record.partition))
+        if (at := record.partition) is not None:
+            return topic.logs[at] if 0 <= at < len(topic.logs) else None
         if record.key is None:
             return topic.logs[self.dice.pick(len(topic.logs))]
         return topic.logs[partition_of(record.key, len(topic.logs))]

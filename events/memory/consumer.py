@@ -234,7 +234,7 @@ class MemoryConsumer:
         if left_s <= 0:
             return False
         expiry_s = self._cluster.deadline - self._cluster.clock()
-        self._cluster.lock.wait(min(left_s, max(expiry_s, 0.001)))
+        self._cluster.wait(self, min(left_s, max(expiry_s, 0.001)))
         return True
 
     # --- positions

@@ -134,6 +134,8 @@ class Dice:
         self._odds = {name: float(getattr(faults, name)) for name in KINDS}
         self._totals: dict[tuple[str, ...], float] = {}
         self._armed = True
+        self.quiet = not any(self._odds.values())
+        """Nothing ever happens: no need to ask."""
 
     def strikes(self, kind: str, where: str) -> bool:
         """Whether this fault happens here and now; it then counts."""

@@ -111,9 +111,7 @@ class PartitionLog:
 
 def size_of(record: Record) -> int:
     """Bytes that a record takes on the wire, roughly."""
-    return (
-        RECORD_OVERHEAD_BYTES
-        + len(record.key or b"")
-        + len(record.value or b"")
-        + sum(len(name) + len(value or b"") for name, value in record.headers)
-    )
+    size = RECORD_OVERHEAD_BYTES + len(record.key or b"") + len(record.value or b"")
+    for name, value in record.headers:
+        size += len(name) + len(value or b"")
+    return size
