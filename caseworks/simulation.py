@@ -18,7 +18,7 @@ from agents.threads import Inline
 from caseworks.app import App
 from caseworks.check.clients import CALM, Clients, Crowd
 from caseworks.check.evidence import Evidence, State
-from caseworks.check.trouble import troubled
+from caseworks.check.trouble import Poison, troubled
 from caseworks.client import delivered
 from caseworks.compose import Actor, System, build
 from caseworks.topics import specs_of
@@ -185,6 +185,8 @@ class _Crew:
         self.systems: dict[str, System] = {}
         """By life."""
         self.in_flight: Counter[str] = Counter()
+        self.poison: set[str] = set()
+        """Tasks that kill who runs them."""
         self.calls: Counter[str] = Counter()
         """Of effects, by their ids."""
 
@@ -204,7 +206,7 @@ class _Crew:
         services.effects.calling = self._calling
 
         def executor(desk: Any) -> Executor:
-            desk.handler = troubled(life.world.dice, life.label)
+            desk.handler = troubled(life.world.dice, life.label, Poison(self.poison, life.doom))
             return SimExecutor(desk, life.event_loop)
 
         watch = (system.watch(view),) if view is not None else ()

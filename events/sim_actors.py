@@ -105,6 +105,8 @@ class Incarnation:
         """How far this process's wall clock is off."""
         self.world = world
         self.frozen = False
+        self.doomed = False
+        """Whatever runs in it just killed it."""
         self.activity = 0
         """Grows with whatever the process does beside its loops: a waiting collect looks again."""
         self.runners: list[LoopRunner] = []
@@ -142,6 +144,10 @@ class Incarnation:
     def all_runners(self) -> list[Runner]:
         """Loops, then agents."""
         return [*self.runners, *([self.stepper] if self.stepper is not None else [])]
+
+    def doom(self) -> None:
+        """End this process as soon as the step that calls this is done."""
+        self.doomed = True
 
     def die(self) -> None:
         """First the broker refuses every call, then loops and agents are dropped."""

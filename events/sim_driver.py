@@ -252,6 +252,8 @@ class SimDriver:
             self.tell(runner.label, f"exits: {type(error).__name__}: {error}")
             self.exits += 1
             self._kill(actor)
+        if life.doomed:
+            self._kill(actor)
 
     def _jump(self) -> bool:
         """Let time pass to the next moment of interest; `False` when there is none.

@@ -103,6 +103,17 @@ FAULTS: dict[str, Faults] = {
     ),
     # Processes die.
     "kills": replace(WEATHER, kill=0.015, agent_fails=0.1, fired_max=12, each_max=10),
+    # Tasks kill whoever runs them, quickly or after a while.
+    "crashes": replace(
+        WEATHER,
+        agent_kills=0.15,
+        agent_lingers=0.2,
+        rebalance=0.004,
+        retriable=0.03,
+        kill=0.001,
+        fired_max=24,
+        each_max=12,
+    ),
 }
 
 

@@ -24,6 +24,7 @@ _FAULTS = {
     "duplicate": "has a record written twice",
     "agent_fails": "runs an agent that does not succeed",
     "agent_lingers": "runs an agent that takes its time",
+    "agent_kills": "runs an agent that kills its process",
     "agent_sticks": "runs an agent that ignores its cancellation",
 }
 _LABEL = re.compile(r"(?P<name>.+)\.(?P<life>\d+)(?:/(?P<end>\w+))?$")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from agents.call import Call, Handler
 from agents.outcomes import Deferred, Escalate, Failed, Retry, Verdict
@@ -14,10 +16,22 @@ STUCK_S_MAX = 150.0
 WHY = "the simulation says so"
 
 
-def troubled(dice: Dice, where: str) -> Handler:
+@dataclass(frozen=True, slots=True)
+class Poison:
+    """Tasks that kill the worker that runs them: *die* ends its process at once."""
+
+    tasks: set[str]
+    die: Callable[[], None]
+
+
+def troubled(dice: Dice, where: str, poison: Poison) -> Handler:
     """The usual stack around every agent, with trouble where its function is called."""
 
     async def handle(call: Call) -> Verdict:
+        if call.task.task_id in poison.tasks or dice.strikes("agent_kills", where):
+            poison.tasks.add(call.task.task_id)
+            poison.die()
+            await asyncio.Event().wait()
         if dice.strikes("agent_sticks", where):
             await _stick(dice.between(1.0, STUCK_S_MAX))
         if dice.strikes("agent_lingers", where):

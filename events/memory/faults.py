@@ -64,6 +64,9 @@ class Faults:
     """A take that lost all its partitions goes on waiting for new ones before it returns."""
     slow_delivery: float = 0.0
     """A plain producer's record is still on its way when the call returns."""
+    # --- of agents again
+    agent_kills: float = 0.0
+    """It kills its worker, whenever this task is run from now on."""
     fired_max: int = 12
     """After so many faults the rest of the run is without."""
     each_max: int = 1000

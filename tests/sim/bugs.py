@@ -324,28 +324,44 @@ _ALL = (
     Bug(
         "watermark past a gap",
         "I8",
-        "events/ledger.py",
-        "        return self._order[0] if self._order else self.end\n",
-        "        return self.end\n",
+        "agents/commits.py",
+        "        positions = {source: said[0].offset for",
+        "        positions = {source: self.partitions[source].ledger.end or 0 for",
     ),
     Bug(
         "an outcome dropped on revoke",
         "I8",
         WORKER,
         "        yield from self.commits.write(going, tries=COMMIT_TRIES, orderly=True)\n",
-        "        for source, offset in [place for place in self.backlog.running if place[0] in going]:\n"
+        "        for source, offset in [at for at in self.backlog.running if at[0] in going]:\n"
         "            self.partitions[source].ledger.finish(offset)\n"
         "        yield from self.commits.write(going, tries=COMMIT_TRIES, orderly=True)\n",
         runs_max=60,
         profile="churn",
     ),
     Bug(
+        "a start that no commit tells of",
+        "I4",
+        WORKER,
+        "        if above and not (yield from self.commits.write(self.partitions, above)):\n",
+        "        if not above and not (yield from self.commits.write(self.partitions, above)):\n",
+        profile="crashes",
+    ),
+    Bug(
+        "starts of suspects are not counted",
+        "I4",
+        "agents/recovery.py",
+        "            suspect.starts += not suspect.condemned\n",
+        "",
+        profile="crashes",
+    ),
+    Bug(
         "skips what was not finished",
         "I8",
         "events/progress.py",
-        "        return at == len(self.unfinished) or self.unfinished[at] != offset\n",
-        "        return True\n",
-        runs_max=100,
+        "        if not self.offset <= offset < self.end:\n",
+        "        if not self.offset <= offset < self.passed_at:\n",
+        runs_max=60,
         profile="churn",
     ),
     Bug(
@@ -353,7 +369,8 @@ _ALL = (
         "I8",
         WORKER,
         "            yield from self._drop(gone)\n",
-        "            yield from self.commits.write(gone)\n            yield from self._drop(gone)\n",
+        "            yield from self.commits.write(gone)\n"
+        "            yield from self._drop(gone)\n",
         runs_max=150,
         profile="churn",
     ),
