@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from caseworks import App, Step
 
 HOUR_S = 3600.0
-LEAK_BYTES = 16 << 20
+LEAK_BYTES = 32 << 20
 LEAKED_MAX = 100
 """Leaks before the process ends by itself, where nothing limits its memory."""
 MARKS = Path(os.environ.get("CASEWORKS_DATA_DIR", ".caseworks")) / "marks"

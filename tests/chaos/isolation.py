@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from tests.chaos.accountant import Accountant
-from tests.chaos.audit import audit
+from tests.chaos.audit import audit, committed, header_of, partitions_of
 from tests.chaos.load import Pace
 from tests.chaos.trial import Ask, Figure, Showing, median_of, percentile
 from tests.chaos.workload import Workload
@@ -34,10 +35,10 @@ SLOTS = "bcdbcdbcda"
 """Whose the events are, in turn."""
 KINDS: Mapping[str, Kind] = {
     "quiet": Kind("work"),
-    "hang": Kind("hang", "block", 4.0),
+    "hang": Kind("hang", first="block"),
     "raise": Kind("raise"),
     "leak": Kind("work", "leak", 0.04),
-    "die": Kind("work", "die", 2.0, "poison"),
+    "die": Kind("work", "die", 4.0, "poison"),
 }
 ROUNDS = 5
 WINDOW_S = 8.0
@@ -47,7 +48,8 @@ CAPACITY_IN_FLIGHT = 200
 CAPACITY_S = 8.0
 WARM_UP_S = 6.0
 SHARE = 0.5
-ENDS_S = 30.0
+DEAD = f"{NAMESPACE}.tasks.a.dlq"
+ENDS_S = 45.0
 """How long the cases of `a` may take to end after a measurement; its restarts wait ever longer."""
 LAST_ENDS_S = 120.0
 THROUGHPUT_LEAST = 0.9
@@ -58,6 +60,8 @@ SETTINGS = {
     "CASEWORKS_STUCK_AFTER_S": "1",
     "CASEWORKS_STUCK_MAX_S": "3",
 }
+REASONS = ("timeout", "exception", "memory", "crash_loop")
+"""What its tasks die of: without these, the harm was none."""
 MEMORY_MAX_MB = "1000"
 """Of the process of `a`, beyond what it takes at its start; stacks of threads count."""
 
@@ -147,14 +151,17 @@ def isolation(ask: Ask, showing: Showing) -> None:
             running.load.seen.published,
             {},
             running.cast.workload.right,
-            mortal=[f"{NAMESPACE}.tasks.a.dlq"],
+            mortal=[DEAD],
         )
         audit(running.cluster.bootstrap, NAMESPACE, accountant)
+        reasons = _reasons(running.cluster.bootstrap)
     showing.verdict = accountant.verdict()
     showing.complaints += [f"a neighbour of a ended: {each}" for each in strangers]
     showing.detail = {"capacity": capacity, "rate": rate, "rounds": _plain(rounds)}
+    showing.detail["reasons"] = dict(reasons)
     showing.figures += [Figure("capacity", capacity, "cases/s"), Figure("load", rate, "cases/s")]
     showing.figures += [Figure("deaths of a", deaths, "", 1)]
+    showing.figures += [Figure(f"tasks of a: {why}", reasons[why], "", 1) for why in REASONS]
     showing.figures += figures_of(rounds)
 
 
@@ -225,6 +232,12 @@ def _measure(running: World, mood: Mood, window_s: float) -> Measured:
     ]
     per_s = done / (ended - begun)
     return Measured(per_s, percentile(latencies, 0.99), ENDS_S if took_s is None else took_s)
+
+
+def _reasons(bootstrap: str) -> Counter[str]:
+    """What the tasks of `a` died of."""
+    count = partitions_of(bootstrap)[DEAD]
+    return Counter(header_of(m, "cw_dlq_reason") for m in committed(bootstrap, DEAD, count))
 
 
 def _plain(rounds: Mapping[str, Sequence[Measured]]) -> dict[str, list[list[float]]]:
