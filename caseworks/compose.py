@@ -99,6 +99,8 @@ class System:
     """Those that have restored none of their partitions yet."""
     aside: set[str] = field(default_factory=set)
     """The loops that readiness does not wait for."""
+    checked: list[int] = field(default_factory=list)
+    """The inbox's partition count, once the topics were checked."""
     troubles: list[Callable[[], str]] = field(default_factory=list)
     """What else says why this process cannot work; nothing when it can."""
 
@@ -107,8 +109,10 @@ class System:
         return ensure_topics(self.app, self.settings, self.broker)
 
     def check_topics(self) -> int:
-        """Check the topics; returns the inbox's partition count. Raises `SetupError`."""
-        return check_topics(self.app, self.settings, self.broker)
+        """Check the topics, once; returns the inbox's partition count. Raises `SetupError`."""
+        if not self.checked:
+            self.checked.append(check_topics(self.app, self.settings, self.broker))
+        return self.checked[0]
 
     def run_coordinator(self, stop: Event) -> int:
         """Run a coordinator's loops until *stop*; returns the process's exit code."""

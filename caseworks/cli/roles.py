@@ -129,6 +129,7 @@ def _serve(
     telemetry = Prometheus()
     app = app_of(target)
     system = build(app, settings, broker=deps.connect(settings), telemetry=telemetry)
+    system.check_topics()
     if lifeline is not None:
         lifeline.wait_for_turn()
     code = run_role(
