@@ -35,6 +35,13 @@ def once(event_id: str, harm: Callable[[], Any]) -> None:
         harm()
 
 
+def block() -> None:
+    """Stand in everybody's way."""
+    until = time.monotonic() + HOUR_S
+    while time.monotonic() < until:
+        time.sleep(1.0)
+
+
 def die() -> NoReturn:
     os._exit(1)
 
@@ -44,7 +51,7 @@ async def harm(what: str, event_id: str) -> None:
         case "hang":
             await asyncio.sleep(HOUR_S)
         case "block":
-            once(event_id, lambda: time.sleep(HOUR_S))
+            once(event_id, block)
         case "raise":
             raise ValueError("it broke")
         case "leak":
