@@ -105,13 +105,20 @@ class App:
         results: Mapping[ResultStatus, str] = MappingProxyType({}),
         deadline_s: float = 86_400.0,
         undo_deadline_s: float = 3_600.0,
+        coalesce_by: str | None = None,
+        coalesce_window_s: float = 60.0,
+        off_peak: str = "",
+        off_peak_zone: str = "UTC",
         version: str | None = None,
     ) -> None:
         """Declare what happens on these event types; *on* names the schema of their data.
 
-        *version* defaults to a digest of the declaration: then every change is a new version, and
-        open cases stay on theirs. Raises `DeclarationError`; the graph as a whole is checked when
-        the app starts.
+        *coalesce_by*: an expression over `event` and `data`; events of a tenant for which it gives
+        the same, within *coalesce_window_s*, are one execution that answers each. *off_peak*
+        (`22:00-06:00`): when events of priority `deferred` begin. *version* defaults to a digest of
+        the declaration: then every change is a new version, and open cases stay on theirs.
+
+        Raises `DeclarationError`; the graph as a whole is checked when the app starts.
         """
         nodes = [node_of(given) for given in steps]
         specs = tuple(spec_of(node, name, self._agent_of) for node in nodes)
@@ -127,6 +134,10 @@ class App:
                 steps=specs,
                 deadline_s=deadline_s,
                 undo_deadline_s=undo_deadline_s,
+                coalesce_by=coalesce_by,
+                coalesce_window_s=coalesce_window_s,
+                off_peak=off_peak,
+                off_peak_zone=off_peak_zone,
                 results=dict(results),
             )
         except ValidationError as error:

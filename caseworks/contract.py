@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from events.topics import Partitions, Topics, TopicSpec, catalogue
 from schemas.asyncapi import Channel
-from schemas.commands import COMMANDS, CORRELATION_COMMANDS
+from schemas.commands import COMMANDS, CORRELATION_COMMANDS, FLOCK_COMMANDS, SHELF_COMMANDS
 
 if TYPE_CHECKING:
     from caseworks.app import App
@@ -68,10 +68,11 @@ def _messages(local: str) -> tuple[tuple[str, ...], bool]:
         case ["events"]:
             return ("event",), True
         case ["inbox"]:
-            commands = (*COMMANDS, *CORRELATION_COMMANDS)
+            commands = (*COMMANDS, *CORRELATION_COMMANDS, *FLOCK_COMMANDS, *SHELF_COMMANDS)
             return tuple(ce_type.removeprefix("caseworks.") for ce_type in commands), True
         case ["cases"]:
-            return ("case", "case_closed", "case_correlation", "case_shelf", "case_position"), False
+            beside = ("case_correlation", "case_flock", "case_shelf")
+            return ("case", "case_closed", *beside, "case_position"), False
         case ["approvals"]:
             return ("approval_requested", "approval_ended"), False
         case ["effects"]:

@@ -10,17 +10,18 @@ from dataclasses import dataclass
 from math import inf
 from typing import assert_never
 
-from coordinator import fallback, mapping, undo, waits
+from coordinator import coalescing, fallback, mapping, undo, waits
 from coordinator.backoff import due_of
-from coordinator.draft import Draft, open_draft
+from coordinator.draft import Draft
 from coordinator.effects import Effect, Ignored, IgnoredWhy
 from coordinator.keys import UNDO, index_of, key_of, step_of
+from coordinator.opening import open_draft
 from coordinator.states import ENDED, ENDED_WELL, PASSIVE
 from coordinator.steps import end_attempt, found_wanting, give_up
 from coordinator.surroundings import QUIET, Surroundings
 from coordinator.view import Parts, no_parts
 from coordinator.workflow import Plan
-from schemas.commands import Cancel, Command, Decision, Drop, Opened, Replay, Signal
+from schemas.commands import Cancel, Command, Decision, Drop, Flocked, Opened, Replay, Signal
 from schemas.lean_case import CLOSED, Case, StepState
 from schemas.outcome import Failure, Outcome, Progress
 from schemas.task import TaskName, task_name_of
@@ -70,6 +71,8 @@ def apply(
             waits.signal(draft, command)
         case Decision():
             waits.decision(draft, command)
+        case Flocked():
+            coalescing.told(draft, command)
         case _:
             assert_never(command)
     return draft.finish()
@@ -80,6 +83,8 @@ def next_due(case: Case, keep_s: float) -> float:
     if case.closed is not None:
         return case.closed + keep_s
     due = case.deadline
+    if case.held is not None and case.held < due:
+        due = case.held
     for step in case.steps.values():
         at = due_of(step)
         if at is not None and at < due:
@@ -98,7 +103,7 @@ def _opened(
     if draft.deadline <= now:
         draft.close("expire", "its deadline had passed when it arrived")
     else:
-        draft.advance()
+        coalescing.begin(draft)
     return draft.finish()
 
 
@@ -241,6 +246,8 @@ def _tick(draft: Draft) -> None:
     if draft.case.deadline <= draft.now:
         _expire(draft)
         return
+    if draft.held is not None and draft.held <= draft.now:
+        coalescing.release(draft)
     keys = [name for name, state in draft.steps.items() if _is_due(draft, state)]
     keys += [name + UNDO for name, state in draft.undos.items() if _is_due(draft, state)]
     for key in keys:

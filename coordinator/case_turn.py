@@ -8,16 +8,18 @@ from typing import assert_never
 
 from pydantic import ValidationError
 
-from coordinator import beside, shelf_turn, waits_turn
+from coordinator import beside, flock_turn, shelf_turn, waits_turn
 from coordinator.case import Tick, apply, next_due
 from coordinator.decoding import decode_command
 from coordinator.effects import (
     Answered,
     Ask,
+    AskFlock,
     Bury,
     Effect,
     Ignored,
     Keep,
+    LeaveFlock,
     Postponed,
     Publish,
     Recall,
@@ -290,6 +292,8 @@ class CaseTurn(Turn):
                 self.records.append(writer.task(case, plan, work, partition, now))
                 if not work.state.burnt and work.state.agent is not None:
                     self.world.retries.first(work.state.agent, now)
+            case AskFlock() | LeaveFlock():
+                flock_turn.carry_out(self, case, plan, effect)
             case Recall() | Retain():
                 shelf_turn.carry_out(self, case, plan, effect)
             case Postponed(agent):

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from coordinator import delegation, fallback, mapping, undo, waits
+from coordinator import coalescing, delegation, fallback, mapping, undo, waits
 from coordinator.effects import (
     Effect,
     Ignored,
     IgnoredWhy,
     Keep,
+    LeaveFlock,
     Publish,
     Recall,
     SendTask,
     Tune,
 )
 from coordinator.expressions import ExpressionError, is_true
-from coordinator.keys import UNDO, WAITING, step_of
+from coordinator.keys import UNDO, step_of
 from coordinator.result import result_of
 from coordinator.states import CASE, ENDED, ENDED_WELL, PASSIVE, STEP, CaseEvent, StepEvent
 from coordinator.surroundings import QUIET, Surroundings
 from coordinator.view import CaseView, Parts, no_parts
 from coordinator.workflow import Plan
-from schemas.commands import Opened
-from schemas.lean_case import Case, CaseStatus, StepState, StoredEvent
+from schemas.case import Answer
+from schemas.lean_case import Case, CaseStatus, StepState
 from schemas.outcome import Failure
 from schemas.usage import Usage
 from schemas.workflow import CACHE, StepSpec
@@ -34,6 +35,7 @@ class Draft(CaseView):
 
     __slots__ = (
         "advancing",
+        "answer",
         "around",
         "changed",
         "closed",
@@ -41,7 +43,9 @@ class Draft(CaseView):
         "deadline",
         "effects",
         "ending",
+        "following",
         "heard",
+        "held",
         "now",
         "published",
         "reason",
@@ -73,6 +77,9 @@ class Draft(CaseView):
         self.ending = case.ending
         self.heard = case.heard
         self.signals = case.signals
+        self.following = case.following
+        self.held = case.held
+        self.answer: Answer | None = None
         self.effects: list[Effect] = []
         self.changed = False
         self.advancing = False
@@ -150,10 +157,16 @@ class Draft(CaseView):
         """Start every step whose inputs are there; close the case when all have ended well."""
         if self.status == "undoing":
             undo.advance(self)
-        elif not self.advancing:  # whoever is at it sees what ends meanwhile
+        elif not self.advancing and not self.idle:  # whoever is at it sees what ends meanwhile
             self.advancing = True
             self._advance()
             self.advancing = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether it waits for its time, or for the case that it follows."""
+        following = self.following
+        return self.held is not None or (following is not None and following.role != "leads")
 
     def _advance(self) -> None:
         steps, plan = self.steps, self.plan
@@ -250,6 +263,8 @@ class Draft(CaseView):
         self.effects += [Ignored("unheard")] * len(self.heard)
         self.heard = ()
         self.published += 1
+        if self.following is not None and self.answer is None:
+            self.effects.append(LeaveFlock(coalescing.answer_of(self)))
         self.effects += [Tune(kind, on=False) for kind in self.plan.waits]
         self.effects.append(Publish(result_of(self), self.published))
 
@@ -334,12 +349,19 @@ class Draft(CaseView):
             ending=self.ending,
             heard=self.heard,
             signals=self.signals,
+            following=self.following,
+            held=self.held,
         )
         return changed, self.effects
 
     def _settle(self) -> None:
         """A case says that it is parked for a replay, or waits for the world, and why."""
         if self.status not in ("open", "waiting", "parked"):
+            return
+        if self.idle:
+            if self.status == "open":
+                self.shift("wait", None)
+            self.reason = coalescing.reason_of(self)
             return
         parked = [name for name, state in self.steps.items() if state.status == "parked"]
         if parked and self.status != "parked":
@@ -374,24 +396,3 @@ def _how(state: StepState) -> str:
     link = fallback.report(state).link
     said = f"fallback {link}" if state.handed and link == state.agent else link.replace("_", " ")
     return f"{said} ({state.error.kind})" if state.error else said
-
-
-def open_draft(command: Opened, now: float, plan: Plan, around: Surroundings = QUIET) -> Draft:
-    """A new case for an accepted event, with every step waiting."""
-    event = command.event
-    deadline = now + plan.spec.deadline_s
-    if event.deadline is not None:
-        deadline = min(deadline, event.deadline.timestamp())
-    case = Case(
-        case_id=command.case_id,
-        workflow=plan.name,
-        workflow_version=plan.spec.version,
-        event=StoredEvent.of(event),
-        opened=now,
-        deadline=deadline,
-        steps=dict.fromkeys(plan.order, WAITING),
-    )
-    draft = Draft(case, now, plan, around=around)
-    draft.changed = True
-    draft.effects += [Tune(kind, on=True) for kind in plan.waits]
-    return draft

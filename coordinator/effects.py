@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from schemas.approval import ApprovalEnding
+from schemas.case import Answer
 from schemas.lean_case import Question, StepState
 from schemas.outcome import Failure, Outcome
 from schemas.result import Result
@@ -70,6 +71,18 @@ class Postponed:
 
 
 @dataclass(frozen=True, slots=True)
+class AskFlock:
+    """Ask the flock of identical events whether this case works or follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveFlock:
+    """The case has ended; its answer, if those who follow may have it."""
+
+    answer: Answer | None
+
+
+@dataclass(frozen=True, slots=True)
 class Keep:
     """The state of an item of a `map`, kept as a part of the case."""
 
@@ -128,5 +141,17 @@ class Ignored:
 
 
 Effect = (
-    SendTask | Recall | Retain | Postponed | Publish | Bury | Keep | Ask | Answered | Tune | Ignored
+    SendTask
+    | AskFlock
+    | LeaveFlock
+    | Recall
+    | Retain
+    | Postponed
+    | Publish
+    | Bury
+    | Keep
+    | Ask
+    | Answered
+    | Tune
+    | Ignored
 )

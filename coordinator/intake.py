@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
+from coordinator.flock import flock_of
 from coordinator.turn import UNKNOWN, Adopted, Turn
 from coordinator.workflow import Plan
 from events.broker import LogEnds, Message, Record, TopicPartition
@@ -97,6 +98,7 @@ class Intake:
             workflow_version=plan.spec.version,
             event=event,
             accepted_at=instant(now),
+            flock=flock_of(event, plan),
         )
         return self._record(opened, f"{case_id}:opened", now)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from coordinator import fallback
+from coordinator import coalescing, fallback
 from schemas.base import instant
 from schemas.result import Result, ResultStatus, StepReport, UndoReport
 from schemas.usage import NOTHING
@@ -22,7 +22,7 @@ def result_of(draft: Draft) -> Result:
     `output` is that of the one step no other step reads; with several, an object by step name.
     An escalated case carries what there is of it; failed, expired and cancelled ones carry none.
     """
-    case, plan = draft.case, draft.plan
+    case, plan, answer = draft.case, draft.plan, draft.answer
     sinks = {name: draft.steps[name] for name in plan.sinks}
     outputs = {name: draft.output_of(name) for name in sinks}
     known = [s.confidence for s in sinks.values() if s.confidence is not None]
@@ -31,8 +31,8 @@ def result_of(draft: Draft) -> Result:
         workflow=case.workflow,
         workflow_version=case.workflow_version,
         status=cast("ResultStatus", draft.status),
-        output=_output(sinks, outputs) if draft.status in WITH_OUTPUT else None,
-        confidence=min(known, default=None),
+        output=_answered(draft, sinks, outputs),
+        confidence=min(known, default=None) if answer is None else answer.confidence,
         reason=draft.reason,
         steps={name: _report(state) for name, state in draft.steps.items()},
         degraded={n: fallback.report(s) for n, s in draft.steps.items() if s.degraded},
@@ -42,7 +42,14 @@ def result_of(draft: Draft) -> Result:
         opened_at=instant(case.opened),
         closed_at=instant(draft.now),
         amends=f"{case.case_id}:{draft.published - 1}" if draft.published > 1 else None,
+        coalesced_with=coalescing.leader_of(draft),
     )
+
+
+def _answered(draft: Draft, sinks: dict[str, StepState], outputs: dict[str, Any]) -> Any:
+    if draft.answer is not None:
+        return draft.answer.output
+    return _output(sinks, outputs) if draft.status in WITH_OUTPUT else None
 
 
 def _output(sinks: dict[str, StepState], outputs: dict[str, Any]) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 
+from coordinator.off_peak import OffPeak, off_peak_of
 from coordinator.workflow_problems import STEPS_MAX, order_of, problems_of, readers_of
 from events.errors import DeclarationError
 from schemas.agent import AgentSpec
@@ -32,6 +33,8 @@ class Plan:
     """The event types (and signals) that its steps wait for, sorted."""
     agents: Mapping[str, AgentSpec]
     """All that are known: agents may ask for each other."""
+    off_peak: OffPeak | None
+    """When deferred events begin."""
     races: bool
     """Whether some step starts before all that it reads has ended."""
 
@@ -75,6 +78,7 @@ def assemble(spec: WorkflowSpec, agents: Mapping[str, AgentSpec]) -> Plan:
         sinks=tuple(name for name in steps if name not in readers),
         waits=tuple(sorted({step.wait.event for step in spec.steps if step.wait is not None})),
         agents=dict(agents),
+        off_peak=off_peak_of(spec.off_peak, spec.off_peak_zone) if spec.off_peak else None,
         races=any(step.join == "any" for step in spec.steps),
     )
 

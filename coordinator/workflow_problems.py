@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from coordinator.expressions import compile_expression
+from coordinator.off_peak import off_peak_of
 from events.errors import DeclarationError
 from schemas.agent import AgentSpec
 from schemas.workflow import CACHE, ESCALATE, StepSpec, WorkflowSpec
@@ -84,9 +85,31 @@ def _of_whole(spec: WorkflowSpec) -> Iterator[str]:
         yield "no event type opens it: name one in `on`"
     if not spec.steps:
         yield "it has no steps: add at least one"
+    yield from _of_intake(spec)
     names = [step.name for step in spec.steps]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"step {name!r} stands twice: remove or rename one"
+
+
+def _of_intake(spec: WorkflowSpec) -> Iterator[str]:
+    """What is made of an event before its case begins."""
+    if spec.coalesce_by is not None:
+        try:
+            reads = compile_expression(spec.coalesce_by).names
+        except DeclarationError as error:
+            yield f"`coalesce_by`: {error}"
+        else:
+            for name in sorted(reads - {"event", "data"}):
+                yield f"`coalesce_by` reads {name!r}: when an event comes there are event and data"
+            if not reads:
+                yield "`coalesce_by` reads nothing: all events would be one: use event or data"
+    try:
+        if spec.off_peak:
+            off_peak_of(spec.off_peak, spec.off_peak_zone)
+    except DeclarationError as error:
+        yield str(error)
+    if not spec.off_peak and spec.off_peak_zone != "UTC":
+        yield "`off_peak_zone` without `off_peak`: name the hours, or remove it"
 
 
 def _of_step(step: StepSpec, spec: WorkflowSpec) -> Iterator[str]:

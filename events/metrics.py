@@ -60,6 +60,7 @@ _ALL = (
     _counter("breaker_decisions", "Transitions of the fleet's breakers.", "state"),
     _counter("outcomes_ignored", "Outcomes that changed nothing.", "why"),
     _counter("commands_forwarded", "Commands sent on to the partition they belong to."),
+    _counter("coalesced", "Cases of identical events by what became of them.", "end"),
     _counter("cache", "Outputs kept for a `cache`, and answers from it, by their end.", "end"),
     _counter("retries_postponed", "Retries that wait for their agent's budget.", "agent"),
     _counter("correlated", "Correlated events by what became of them.", "end"),

@@ -126,6 +126,15 @@ class Heard(Message):
     signal_id: str = ""
 
 
+class Following(Message):
+    """The part of a case in a flock: the cases of identical events, of which one works."""
+
+    flock: str
+    role: Literal["asks", "leads", "follows"] = "asks"
+    leader: str | None = None
+    """The case that it follows."""
+
+
 class Ending(Message):
     """How a case that is being undone will end."""
 
@@ -162,6 +171,9 @@ class Case(Message):
     heard: tuple[Heard, ...] = ()
     signals: tuple[str, ...] = ()
     """Ids of the last signals that reached the case: a repeated one changes nothing."""
+    following: Following | None = None
+    held: float | None = None
+    """Until when it is held for its off-peak window."""
 
 
 class ClosedCase(Message):
@@ -187,6 +199,33 @@ class KeptEvent(Message):
 
     event: Event
     until: float
+
+
+class Answer(Message):
+    """What a leader ended with, for those who follow it."""
+
+    status: Literal["completed", "degraded", "escalated"]
+    output: Any = None
+    confidence: float | None = None
+    reason: str | None = None
+
+
+class Group(Message):
+    """The case that works, and those that wait for its result."""
+
+    leader: str
+    until: float
+    """Events that come before this belong to it, in seconds since the epoch."""
+    followers: dict[str, float] = Field(default_factory=dict)
+    """By case: its own deadline."""
+    answer: Answer | None = None
+
+
+class Flock(Message):
+    """The cases of identical events, the newest group last."""
+
+    v: int = CASE_VERSION
+    groups: tuple[Group, ...] = ()
 
 
 class KeptOutput(Message):

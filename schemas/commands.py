@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 from uuid import NAMESPACE_URL, uuid5
 
 from schemas.base import Instant, Message, Name
+from schemas.case import Answer
 from schemas.event import Event
 from schemas.outcome import Outcome, Progress
 
@@ -20,6 +21,8 @@ class Opened(Message):
     workflow_version: str
     event: Event
     accepted_at: Instant
+    flock: str | None = None
+    """The flock of the cases of identical events, if its workflow coalesces them."""
 
 
 class Signal(Message):
@@ -58,6 +61,38 @@ class Listen(Message):
     """Older events are not meant for it."""
     until: Instant | None = None
     """How long it listens at most; null: not any more."""
+
+
+class Join(Message):
+    """A case asks whether it works or follows. `case_id` is the flock's."""
+
+    ce_type: ClassVar[str] = "caseworks.join"
+
+    case_id: str
+    member: str
+    until: Instant
+    """Its own deadline."""
+    window_s: float
+
+
+class Leave(Message):
+    """A case of a flock has ended; with an answer those who follow it end as well."""
+
+    ce_type: ClassVar[str] = "caseworks.leave"
+
+    case_id: str
+    member: str
+    answer: Answer | None = None
+
+
+class Flocked(Message):
+    """What a flock tells a case: whom it follows (itself: it works), or that one's answer."""
+
+    ce_type: ClassVar[str] = "caseworks.flocked"
+
+    case_id: str
+    leader: str
+    answer: Answer | None = None
 
 
 class RetainOutput(Message):
@@ -140,18 +175,21 @@ def correlation_id_of(event_type: str, subject: str) -> str:
     return str(uuid5(NAMESPACE_URL, f"{event_type}\n{subject}"))
 
 
-Command = Opened | Outcome | Progress | Signal | Decision | Cancel | Replay | Drop
+Command = Opened | Outcome | Progress | Signal | Decision | Cancel | Replay | Drop | Flocked
 """What moves a case."""
 CorrelationCommand = Correlated | Listen
 """What moves a correlation."""
 
 COMMANDS: dict[str, type[Command]] = {
     model.ce_type: model
-    for model in (Opened, Outcome, Progress, Signal, Decision, Cancel, Replay, Drop)
+    for model in (Opened, Outcome, Progress, Signal, Decision, Cancel, Replay, Drop, Flocked)
 }
 CORRELATION_COMMANDS: dict[str, type[CorrelationCommand]] = {
     model.ce_type: model for model in (Correlated, Listen)
 }
+FlockCommand = Join | Leave
+"""What moves a flock."""
+FLOCK_COMMANDS: dict[str, type[FlockCommand]] = {model.ce_type: model for model in (Join, Leave)}
 ShelfCommand = RetainOutput | RecallOutput
 """What moves a shelf of outputs."""
 SHELF_COMMANDS: dict[str, type[ShelfCommand]] = {

@@ -61,6 +61,9 @@ MESSAGES: tuple[Published, ...] = (
     Published("decision", commands.Decision, by_others=True),
     Published("correlated", commands.Correlated),
     Published("listen", commands.Listen),
+    Published("join", commands.Join),
+    Published("leave", commands.Leave),
+    Published("flocked", commands.Flocked),
     Published("retain", commands.RetainOutput),
     Published("recall", commands.RecallOutput),
     Published("cancel", commands.Cancel, by_others=True),
@@ -83,6 +86,7 @@ MESSAGES: tuple[Published, ...] = (
     Published("case", case.Case, compact=True),
     Published("case_closed", case.ClosedCase),
     Published("case_correlation", case.Correlation, compact=True),
+    Published("case_flock", case.Flock, compact=True),
     Published("case_shelf", case.Shelf, compact=True),
     Published("case_position", case.Position),
 )

@@ -37,6 +37,7 @@ __all__ = [
     "Correlation",
     "Delegated",
     "Ending",
+    "Following",
     "Heard",
     "Items",
     "KeptEvent",
@@ -133,6 +134,14 @@ class Heard(Lean, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     signal_id: str = ""
 
 
+class Following(Lean, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """See `schemas.case.Following`."""
+
+    flock: str
+    role: Literal["asks", "leads", "follows"] = "asks"
+    leader: str | None = None
+
+
 class Ending(Lean, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """See `schemas.case.Ending`."""
 
@@ -166,6 +175,8 @@ class Case(Lean, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     ending: Ending | None = None
     heard: tuple[Heard, ...] = ()
     signals: tuple[str, ...] = ()
+    following: Following | None = None
+    held: float | None = None
 
     def __post_init__(self) -> None:
         """The bytes of the event are cut out where it was just read."""

@@ -77,3 +77,5 @@ class Result(Message):
     opened_at: Instant
     closed_at: Instant
     amends: str | None = None
+    coalesced_with: str | None = None
+    """The case whose result this is: its event was identical, and came first."""

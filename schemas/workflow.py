@@ -143,6 +143,15 @@ class WorkflowSpec(Message):
     deadline_s: float = Field(default=86_400.0, gt=0, le=YEAR_S, allow_inf_nan=False)
     undo_deadline_s: float = Field(default=3_600.0, gt=0, le=YEAR_S, allow_inf_nan=False)
     """How long undoing may take, from the moment the case fails or is cancelled."""
+    coalesce_by: Expression | None = None
+    """Events of one tenant for which this (over `event` and `data`) gives the same value are one
+    execution, whose result answers each; null: the event runs on its own."""
+    coalesce_window_s: float = Field(default=60.0, gt=0, le=86_400.0, allow_inf_nan=False)
+    """Events that come within this after the first belong to it."""
+    off_peak: str = ""
+    """When events of priority `deferred` begin: `22:00-06:00`; empty: at once."""
+    off_peak_zone: str = "UTC"
+    """The time zone of that, as the IANA names it: `Europe/Berlin`."""
     results: dict[ResultStatus, str] = Field(default_factory=dict)
     """`ce_type` of the result by status, where it differs from the default."""
     data_schemas: dict[str, dict[str, Any]] = Field(default_factory=dict)

@@ -16,7 +16,8 @@ from coordinator.effects import Bury, Effect, Keep, Publish, Recall, SendTask
 from coordinator.keys import UNDO, step_of
 from coordinator.workflow import Plan
 from schemas.base import Message
-from schemas.commands import Cancel, Command, Decision, Drop, Replay, Signal
+from schemas.case import Answer
+from schemas.commands import Cancel, Command, Decision, Drop, Flocked, Replay, Signal
 from schemas.lean_case import Case, StepState
 from schemas.outcome import Delegate, Failure, Outcome, Progress
 from schemas.task import task_id_of
@@ -93,7 +94,8 @@ class World(Machine):
         self.history: list[Seen] = []
         data = {"yes": True, "no": False, "list": list_}
         note(plan.spec.to_compact_json())
-        super().__init__(plan, business=event().model_copy(update={"data": data}))
+        given = {"data": data, "priority": "deferred" if plan.off_peak else "normal"}
+        super().__init__(plan, business=event().model_copy(update=given))
 
     def do(self, command: Command | Tick) -> list[Any]:
         note(command.to_compact_json() if isinstance(command, Message) else (self.now, command))
@@ -126,6 +128,8 @@ class World(Machine):
         at_work = self.at_work()
         if at_work:
             return self._outcome(dice.of(at_work), dice)
+        if self.case.following is not None and self.case.following.role != "leads":
+            return self._flocked(dice)
         return dice.of(OTHERS)(self, dice)
 
     def _repeat(self, dice: Dice) -> Outcome:
@@ -222,6 +226,13 @@ class World(Machine):
             correction=dice.of(OUTPUTS),
         )
 
+    def _flocked(self, dice: Dice) -> Flocked:
+        """The flock speaks: of itself, of another case, of that one's end."""
+        leader = dice.of((self.case.case_id, self.case.case_id, "another"))
+        answer = Answer(status=dice.of(("completed", "degraded", "escalated")), output=1)
+        ended = leader == "another" and dice.rare(3)
+        return Flocked(case_id=self.case.case_id, leader=leader, answer=answer if ended else None)
+
     def _open(self, dice: Dice) -> Command:
         return opened(self.plan, self.case.event.model())
 
@@ -260,6 +271,7 @@ HAPPENINGS: tuple[Happening, ...] = (
     *(World._signal,) * 3,
     *(World._decide,) * 4,
     World._open,
+    World._flocked,
     World._cancel,
     World._drop,
 )

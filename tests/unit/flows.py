@@ -70,6 +70,8 @@ def plan_of(rows: list[bytes]) -> Plan:
         steps=tuple(steps),
         deadline_s=CASE_DEADLINE_S,
         undo_deadline_s=300.0,
+        coalesce_by="data.yes" if rows[0][-1] % 6 == 5 else None,
+        off_peak="22:00-06:00" if rows[0][-2] % 6 == 5 else "",
     )
     return compile_workflow(spec, AGENTS)
 

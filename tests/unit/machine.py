@@ -6,6 +6,7 @@ from typing import Any
 
 from coordinator.case import Applied, Tick, apply
 from coordinator.effects import Keep, SendTask, Work
+from coordinator.flock import flock_of
 from coordinator.keys import UNDO, step_of
 from coordinator.workflow import Plan, compile_workflow
 from schemas.agent import AgentSpec
@@ -54,6 +55,7 @@ def opened(plan: Plan, business: Event | None = None) -> Opened:
         workflow_version=plan.spec.version,
         event=business,
         accepted_at=instant(START),
+        flock=flock_of(business, plan),
     )
 
 

@@ -58,6 +58,12 @@ def test_i1_an_open_case_says_what_it_waits_for(plan: Plan, script: list[bytes])
             assert _waits_for(plan, seen), (case.status, case.reason)
 
 
+def _idle(case: Case) -> bool:
+    """Whether it has not begun: for its hours, or for the case that it follows."""
+    following = case.following
+    return case.held is not None or (following is not None and following.role != "leads")
+
+
 def _waits_for(plan: Plan, seen: Seen) -> bool:
     """Whether somebody is at work or was asked, or else the case says why not."""
     case = seen.after
@@ -71,7 +77,7 @@ def _waits_for(plan: Plan, seen: Seen) -> bool:
         case "parked":
             return bool(case.reason) and any(s.status == "parked" for s in steps)
         case "waiting":
-            passive = any(s.status in PASSIVE for s in steps)
+            passive = any(s.status in PASSIVE for s in steps) or _idle(case)
             return bool(case.reason) and passive and not working
         case _:
             return working and not any(s.status == "parked" for s in steps)
@@ -201,6 +207,14 @@ def test_i3_steps_are_undone_in_the_reverse_order_of_their_ends(
                     left = [n for n, s in seen.after.undos.items() if s.status == "waiting"]
                     ended = seen.after.steps[name].ended or 0.0
                     assert all(ended >= (seen.after.steps[n].ended or 0.0) for n in left)
+
+
+@given(plans, scripts)
+def test_i3_a_case_that_is_held_or_follows_sends_nothing(plan: Plan, script: list[bytes]) -> None:
+    for seen in live(plan, script).history:
+        if _idle(seen.after):
+            assert not seen.of(SendTask)
+            assert {state.status for state in seen.after.steps.values()} <= {"waiting", "abandoned"}
 
 
 # --- I4

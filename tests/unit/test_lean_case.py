@@ -13,7 +13,7 @@ from schemas.outcome import Failure
 from schemas.usage import Usage
 from tests.unit.machine import START, Machine, event
 
-NAMES = ("Case", "StepState", "Items", "Question", "Delegated", "Heard", "Ending")
+NAMES = ("Case", "StepState", "Items", "Question", "Delegated", "Heard", "Following", "Ending")
 
 
 @pytest.mark.parametrize("name", NAMES)
