@@ -6,7 +6,8 @@ Both systems run all the time, and one of them is under load: the same client, e
 partitions, in three processes each. Before anything counts, both work for `--warm-up`
 rounds: a cold broker is half as fast. The order changes with every round. The ratio of a round is
 that of its two neighbours in time, so that what else the machine does touches both; their median
-and spread are what the run says. Takes about five minutes.
+and spread are what the run says. After that, one worker process alone (`worker.py`). Takes about
+seven minutes.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import psutil
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from benchmarks import bare
+from benchmarks import bare, worker
 from benchmarks.load import Client, Headers, Target
 from events.local_kafka import LocalKafka
 
@@ -52,10 +54,22 @@ class Measured:
 def main() -> None:
     """Run it."""
     options = _options()
+    body: dict[str, Any] = {}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         kafka = stack.enter_context(LocalKafka.start(folder / "kafka"))
-        tag = str(int(time.time()))
+        if options.only != "worker":
+            body |= _cases(kafka, folder, options)
+        if options.only != "cases":
+            body |= _worker(kafka.bootstrap, folder, options)
+    if options.json is not None:
+        options.json.write_text(json.dumps(body, indent=1), encoding="utf-8")
+
+
+def _cases(kafka: LocalKafka, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Whole cases, beside the same workload through the bare loop."""
+    tag = str(int(time.time()))
+    with ExitStack() as stack:
         bare_pids = stack.enter_context(_bare(kafka.bootstrap, tag, folder))
         our_pids = stack.enter_context(_ours(kafka.bootstrap, folder, options))
         pids = {"bare": bare_pids, "caseworks": our_pids}
@@ -71,7 +85,38 @@ def main() -> None:
                 _round(clients[name], into, options, {**pids[name], "kafka": kafka.pid})
                 title = f"round {number + 1}" if counts else "warm-up"
                 print(f"{title} {name}: {into.cases_per_s[-1]:.0f} cases/s", flush=True)
-    _report(found, options.json)
+    return _report(found)
+
+
+def _worker(bootstrap: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """One worker process, in memory and beside its own bare loop."""
+    tag = f"-worker-{int(time.time())}"
+    memory, ours, loop = worker.Speed(), worker.Speed(), worker.Speed()
+    records = worker.tasks_of(options.tasks, NAMESPACE)
+    with ExitStack() as stack:
+        pids = stack.enter_context(_ours(bootstrap, folder, options, only=worker.AGENT))
+        topics = [f"{name}{tag}" for name in ("tasks", "inbox")]
+        _create(bootstrap, topics)
+        our_watch = worker.Watcher(
+            bootstrap, f"{NAMESPACE}.tasks.{worker.AGENT}", f"{NAMESPACE}.inbox"
+        )
+        bare_watch = worker.Watcher(bootstrap, *topics)
+        our_watch.time(pids["worker0"], records, worker.Speed())
+        size = str(our_watch.outcome_bytes())
+        command = ["-m", "benchmarks.worker", "bare", bootstrap, tag, size]
+        pids |= stack.enter_context(_processes({"bare-worker": command}, {}, folder))
+        bare_watch.time(pids["bare-worker"], records, worker.Speed())
+        for number in range(options.rounds):
+            turns = [(our_watch, "worker0", ours), (bare_watch, "bare-worker", loop)]
+            for watch, name, into in sorted(turns, key=lambda t: t[1], reverse=number % 2 == 1):
+                watch.time(pids[name], records, into)
+                print(f"round {number + 1} {name}: {into.tasks_per_s[-1]:.0f} tasks/s", flush=True)
+    for number in range(options.rounds):
+        worker.in_memory_apart(options.tasks, memory, folder)
+        print(f"round {number + 1} in memory: {memory.tasks_per_s[-1]:.0f} tasks/s", flush=True)
+    figures = worker.report(memory, ours, loop)
+    speeds = {"in_memory": memory, "worker": ours, "bare_worker": loop}
+    return figures | {name: asdict(speed) for name, speed in speeds.items()}
 
 
 def _round(
@@ -89,7 +134,7 @@ def _round(
         into.cpu_ms.setdefault(name, []).append(round(spent_ms, 3))
 
 
-def _report(found: dict[str, Measured], path: Path | None) -> None:
+def _report(found: dict[str, Measured]) -> dict[str, Any]:
     bare_, ours = found["bare"], found["caseworks"]
     ratios = sorted(a / b for a, b in zip(ours.cases_per_s, bare_.cases_per_s, strict=True))
     for name, measured in found.items():
@@ -106,9 +151,7 @@ def _report(found: dict[str, Measured], path: Path | None) -> None:
         f"one case p50 {median(ours.p50_ms):.1f} ms (wanted: {P50_MS_WANTED}), "
         f"p99 {median(ours.p99_ms):.1f} ms (wanted: {P99_MS_WANTED})"
     )
-    if path is not None:
-        body = {name: asdict(measured) for name, measured in found.items()}
-        path.write_text(json.dumps(body | {"ratio": median(ratios)}, indent=1), encoding="utf-8")
+    return {name: asdict(measured) for name, measured in found.items()} | {"ratio": median(ratios)}
 
 
 def _spread(values: Sequence[float], form: str) -> str:
@@ -118,18 +161,24 @@ def _spread(values: Sequence[float], form: str) -> str:
 
 @contextmanager
 def _bare(bootstrap: str, tag: str, folder: Path) -> Iterator[dict[str, int]]:
-    admin = AdminClient({"bootstrap.servers": bootstrap})
-    topics = [NewTopic(f"{name}{tag}", PARTITIONS, 1) for name in bare.TOPICS]
-    for made in admin.create_topics(topics).values():
-        made.result()
+    _create(bootstrap, [f"{name}{tag}" for name in bare.TOPICS])
     roles = ("intake", "orchestrator", "worker")
     commands = {role: ["-m", "benchmarks.bare", role, bootstrap, tag] for role in roles}
     with _processes(commands, {}, folder) as pids:
         yield pids
 
 
+def _create(bootstrap: str, names: Sequence[str]) -> None:
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    for made in admin.create_topics([NewTopic(name, PARTITIONS, 1) for name in names]).values():
+        made.result()
+
+
 @contextmanager
-def _ours(bootstrap: str, folder: Path, options: argparse.Namespace) -> Iterator[dict[str, int]]:
+def _ours(
+    bootstrap: str, folder: Path, options: argparse.Namespace, only: str = ""
+) -> Iterator[dict[str, int]]:
+    """Caseworks; or one worker process of *only* this agent."""
     env = {
         "CASEWORKS_BOOTSTRAP_SERVERS": bootstrap,
         "CASEWORKS_NAMESPACE": NAMESPACE,
@@ -144,13 +193,14 @@ def _ours(bootstrap: str, folder: Path, options: argparse.Namespace) -> Iterator
     app = ["--app", "benchmarks.noop:app"]
     made = [sys.executable, "-m", "caseworks", "topics", "create", *app]
     subprocess.run(made, env=os.environ | env, cwd=ROOT, check=True, capture_output=True)
-    agents = ["triage", "billing", "kb", "reply"]
+    agents = [only] if only else ["triage", "billing", "kb", "reply"]
     commands = {
         f"coordinator{n}": ["-m", "caseworks", "coordinator", "--instance", str(n), *app]
-        for n in range(options.coordinators)
+        for n in range(0 if only else options.coordinators)
     }
-    for number in range(options.workers):
-        mine = agents[number :: options.workers]
+    workers = 1 if only else options.workers
+    for number in range(workers):
+        mine = agents[number::workers]
         names = [word for agent in mine for word in ("--agent", agent)]
         commands[f"worker{number}"] = ["-m", "caseworks", "worker", *names, *app]
     with _processes(commands, env, folder) as pids:
@@ -219,6 +269,8 @@ def _options() -> argparse.Namespace:
         "--coordinators", type=int, default=2, help="processes that share the inbox"
     )
     parser.add_argument("--workers", type=int, default=1, help="processes that share the agents")
+    parser.add_argument("--only", choices=("cases", "worker"), default=None)
+    parser.add_argument("--tasks", type=int, default=60_000, help="of one worker, in each round")
     parser.add_argument("--json", type=Path, default=None)
     return parser.parse_args()
 

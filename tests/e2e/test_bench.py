@@ -1,4 +1,4 @@
-"""A short smoke of the benchmark: both systems run and a ratio is printed."""
+"""A short smoke of the benchmark: both systems run and their ratios are printed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_benchmark_runs_both_systems_and_prints_their_ratio(tmp_path: Path) -> None:
+def test_the_benchmark_runs_both_systems_and_prints_their_ratios(tmp_path: Path) -> None:
     report = tmp_path / "bench.json"
     options = [
         "--rounds",
@@ -23,6 +23,8 @@ def test_the_benchmark_runs_both_systems_and_prints_their_ratio(tmp_path: Path) 
         "50",
         "--sequential",
         "5",
+        "--tasks",
+        "500",
     ]
     ran = subprocess.run(
         [sys.executable, "-m", "benchmarks.compare", *options, "--json", str(report)],
@@ -35,4 +37,8 @@ def test_the_benchmark_runs_both_systems_and_prints_their_ratio(tmp_path: Path) 
 
     assert ran.returncode == 0, ran.stderr[-2000:]
     assert "ratio to the bare loop" in ran.stdout
-    assert json.loads(report.read_text("utf-8"))["ratio"] > 0
+    assert "ratio of the worker" in ran.stdout
+    told = json.loads(report.read_text("utf-8"))
+    assert told["ratio"] > 0
+    assert told["worker_ratio"] > 0
+    assert told["in_memory_per_s"] > 0
