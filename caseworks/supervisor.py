@@ -59,6 +59,9 @@ class RestartPolicy:
     """At least so long when another process lives under its name: that one's session must end."""
     stable_s: float = 5.0
     """A child that lived so long has no past."""
+    again_nice: int = 5
+    """Priority of one that died more than once in a row: it must not be started again and again at
+    the cost of its siblings, who run at that priority (`caseworks.process`)."""
     standby_s: float = 1.0
     """A standby starts so long after its child was ready: there is work to catch up with first."""
 
@@ -247,11 +250,19 @@ class Supervisor:
                 begun.end()
                 begun = None
         child.process, child.link = begun or self._begin(child.program)
+        if child.deaths > 1:
+            self._give_way(child.process.pid)
         child.link.settimeout(0.0)
         child.heard, child.ready = b"", False
         child.started = self._clock()
         self._selector.register(child.link, selectors.EVENT_READ, child)
         self._listener(Change("started", child.program, child.process.pid))
+
+    def _give_way(self, pid: int) -> None:
+        """Of a process that has just begun: its threads to come will have the same priority."""
+        with suppress(OSError):  # it has ended
+            nice = max(os.getpriority(os.PRIO_PROCESS, 0), self._policy.again_nice)
+            os.setpriority(os.PRIO_PROCESS, pid, nice)
 
     def _keep_standby(self, child: _Child) -> None:
         standby, now = child.standby, self._clock()

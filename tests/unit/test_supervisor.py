@@ -98,6 +98,17 @@ def test_a_child_that_keeps_dying_waits_longer_each_time(watched: Callable[..., 
     assert [died.again_in_s for died in it.of("died")] == [0, 0.01, 0.02, 0.04]
 
 
+def test_a_child_that_died_again_starts_behind_who_did_not(watched: Callable[..., Watched]) -> None:
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
+    made = watched(program(FOREVER), policy=RestartPolicy(backoff_s=0.01, again_nice=usual + 3))
+    found: list[int] = []
+    while len(found) < 3:
+        made.until(lambda: len(made.of("ready")) > len(found))
+        found.append(os.getpriority(os.PRIO_PROCESS, made.supervisor.pids["child"]))
+        made.supervisor.kill("child")
+    assert found == [usual, usual, usual + 3]
+
+
 def test_stopping_ends_all_in_order_and_the_deaf_by_force(watched: Callable[..., Watched]) -> None:
     it = watched(program(FOREVER, "good"), program(DEAF, "deaf"))
     it.supervisor.wait_ready(10)
