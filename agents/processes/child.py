@@ -37,6 +37,7 @@ from agents.processes.wire import (
     written,
 )
 from agents.wrappers.checked_output import checked
+from events.logs import bind_case, configure
 
 PR_SET_PDEATHSIG = 1
 
@@ -48,6 +49,8 @@ def main(told: Mapping[str, Any]) -> NoReturn:
     faulthandler.enable()  # a crash says where it was
     end_forks_that_return()
     try:
+        # First, as in a worker: what the module says of its logs comes after.
+        configure(level=told["log_level"], role="agent", function=told["qualname"])
         agent = _loaded(told["module"], told["qualname"])
         if told["memory_max_mb"] is not None:
             limit_memory(told["memory_max_mb"])
@@ -65,6 +68,7 @@ def answer_to(agent: Agent, request: bytes, output_bytes_max: int) -> Answer:
     """Run the function on a request; whatever it raises is an answer."""
     try:
         found = from_json(request)
+        bind_case(found["case_id"], found["traceparent"])  # for what the function logs
         value = agent.function(*agent.arguments_of(found["data"], found["results"]))
     except BaseException as error:  # noqa: BLE001 - any agent's, sys.exit() included
         verdict = verdict_of(error)

@@ -7,6 +7,7 @@ flight, and nothing that runs can be stopped.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -64,6 +65,7 @@ class Child:
             "qualname": own.qualname,
             "memory_max_mb": own.memory_max_mb,
             "output_bytes_max": output_bytes_max,
+            "log_level": logging.getLevelName(logging.getLogger().level).lower(),
         }
         arguments = (sys.executable, "-c", _BOOT, to_json(told).decode())
         try:
@@ -130,14 +132,11 @@ class Child:
         await self._process.wait()
 
     async def _answer(self, call: Call) -> Answer:
-        task, reads = call.task, {source.name for source in call.agent.inputs}
-        data = task.event.data if task.input is None else task.input
-        results = {name: value for name, value in task.results.items() if name in reads}
-        began = False
+        request, began = _request(call), False
         try:
             assert self._process.stdin is not None
             assert self._process.stdout is not None
-            self._process.stdin.write(framed(to_json({"data": data, "results": results})))
+            self._process.stdin.write(framed(request))
             await self._process.stdin.drain()
             began = await self._process.stdout.readexactly(1) == BEGAN
             head = await self._frame(HEAD_BYTES_MAX)
@@ -168,6 +167,18 @@ class Child:
             self.kill()
             return "its process closed its link to the worker: leave unknown descriptors alone"
         return how_it_ended(self._process.returncode or 0)
+
+
+def _request(call: Call) -> bytes:
+    task, reads = call.task, {source.name for source in call.agent.inputs}
+    return to_json(
+        {
+            "data": task.event.data if task.input is None else task.input,
+            "results": {name: value for name, value in task.results.items() if name in reads},
+            "case_id": task.case_id,
+            "traceparent": task.event.traceparent,
+        }
+    )
 
 
 def how_it_ended(code: int) -> str:

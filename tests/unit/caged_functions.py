@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import subprocess
 import sys
@@ -78,6 +79,10 @@ def _fork(_asked: Asked) -> Found:
     return Found(text=f"fork {os.waitpid(child, 0)[1] >> 8}" if child else "second answer")
 
 
+def _log(_asked: Asked) -> None:
+    logging.getLogger("shop").warning("half of it is done")
+
+
 def _print(_asked: Asked) -> None:
     print("to stdout", sys.stdin.read())  # noqa: T201 - that is what is tried
 
@@ -97,6 +102,7 @@ DEEDS: dict[str, Callable[[Asked], Any]] = {
     "escalate": lambda _: Escalate("a lawyer"),
     "delegate": lambda _: Delegate(DelegateStep("look", agent="finder", input={"order": 7})),
     "fork": _fork,
+    "log": _log,
     "print": _print,
     "scribble": lambda _: _scribble(),
 }

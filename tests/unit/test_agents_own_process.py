@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from agents.agent import Agent
@@ -157,21 +159,24 @@ def test_what_is_no_answer_is_refused(head: bytes) -> None:
         read(head, b"")
 
 
+def request(what: str) -> bytes:
+    found = {"data": {"what": what}, "results": {}, "case_id": "c-1", "traceparent": None}
+    return json.dumps(found).encode()
+
+
 def test_a_child_answers_whatever_the_function_does() -> None:
     agent = Agent.from_function(work)
     for what, kind in (("sys.exit", Failed), ("escalate", Escalate), ("who", Done)):
-        request = f'{{"data": {{"what": "{what}"}}, "results": {{}}}}'.encode()
-        assert type(answer_to(agent, request, 1000).verdict) is kind
+        assert type(answer_to(agent, request(what), 1000).verdict) is kind
     assert type(answer_to(agent, b"no json", 1000).verdict) is Failed
-    told = answer_to(agent, b'{"data": {"what": "permanent"}, "results": {}}', 1000)
+    told = answer_to(agent, request("permanent"), 1000)
     assert "PermanentError: no such order" in told.traceback
 
 
 def test_an_output_beyond_its_limit_is_refused_in_the_child() -> None:
     agent = Agent.from_function(work)
-    request = b'{"data": {"what": "50 MB"}, "results": {"before": null}}'
 
-    answer = answer_to(agent, request, 1000)
+    answer = answer_to(agent, request("50 MB"), 1000)
 
     assert answer.verdict == Failed(
         "output_too_large",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -98,6 +99,13 @@ def test_a_function_may_delegate(one: Yard) -> None:
 
 def test_what_a_function_prints_or_reads_is_not_the_worker_s_link(one: Yard) -> None:
     assert one.run("print").status == "done"
+
+
+def test_what_a_function_logs_names_its_case(capfd: pytest.CaptureFixture[str]) -> None:
+    with yard(work) as made:
+        case_id = made.run("log").case_id
+    [line] = [line for line in capfd.readouterr().err.splitlines() if "half of it" in line]
+    assert json.loads(line)["case_id"] == case_id
 
 
 def test_data_that_does_not_fit_costs_no_child(one: Yard) -> None:
