@@ -52,6 +52,7 @@ DEAD = f"{NAMESPACE}.tasks.a.dlq"
 ENDS_S = 45.0
 """How long the cases of `a` may take to end after a measurement; its restarts wait ever longer."""
 LAST_ENDS_S = 120.0
+LIMIT_S = 900.0
 THROUGHPUT_LEAST = 0.9
 P99_TIMES_MOST = 2.0
 SETTINGS = {
@@ -60,7 +61,7 @@ SETTINGS = {
     "CASEWORKS_STUCK_AFTER_S": "1",
     "CASEWORKS_STUCK_MAX_S": "3",
 }
-REASONS = ("timeout", "exception", "memory", "crash_loop")
+HARM = (("hang", "timeout"), ("raise", "exception"), ("leak", "memory"), ("poison", "crash_loop"))
 """What its tasks die of: without these, the harm was none."""
 MEMORY_MAX_MB = "1000"
 """Of the process of `a`, beyond what it takes at its start; stacks of threads count."""
@@ -127,7 +128,7 @@ def isolation(ask: Ask, showing: Showing) -> None:
     setup = Setup(coordinators=1, workers=4 if apart else 1, env=SETTINGS, own=own)
     pace = Pace(ask.rate or 1e6, CAPACITY_IN_FLIGHT)
     with world(setup, workload(mood), pace, ask.seed, ask.keep) as running:
-        running.deadline = time.monotonic() + 600.0
+        running.deadline = time.monotonic() + LIMIT_S
         running.load.endless = True
         capacity = _capacity(running)
         rate = ask.rate or SHARE * capacity
@@ -154,14 +155,17 @@ def isolation(ask: Ask, showing: Showing) -> None:
             mortal=[DEAD],
         )
         audit(running.cluster.bootstrap, NAMESPACE, accountant)
-        reasons = _reasons(running.cluster.bootstrap)
+        ends = _ends(running.cluster.bootstrap, mood)
     showing.verdict = accountant.verdict()
     showing.complaints += [f"a neighbour of a ended: {each}" for each in strangers]
     showing.detail = {"capacity": capacity, "rate": rate, "rounds": _plain(rounds)}
-    showing.detail["reasons"] = dict(reasons)
+    showing.detail["ends of a"] = {f"{do}: {why}": n for (do, why), n in sorted(ends.items())}
     showing.figures += [Figure("capacity", capacity, "cases/s"), Figure("load", rate, "cases/s")]
     showing.figures += [Figure("deaths of a", deaths, "", 1)]
-    showing.figures += [Figure(f"tasks of a: {why}", reasons[why], "", 1) for why in REASONS]
+    for do, why in HARM:
+        showing.figures += [Figure(f"{do}: tasks of a that ended by {why}", ends[do, why], "", 1)]
+    innocent = sum(n for (do, _), n in ends.items() if do == "work")
+    showing.figures += [Figure("tasks of a that did no harm and died", innocent)]
     showing.figures += figures_of(rounds)
 
 
@@ -234,10 +238,13 @@ def _measure(running: World, mood: Mood, window_s: float) -> Measured:
     return Measured(per_s, percentile(latencies, 0.99), ENDS_S if took_s is None else took_s)
 
 
-def _reasons(bootstrap: str) -> Counter[str]:
-    """What the tasks of `a` died of."""
-    count = partitions_of(bootstrap)[DEAD]
-    return Counter(header_of(m, "cw_dlq_reason") for m in committed(bootstrap, DEAD, count))
+def _ends(bootstrap: str, mood: Mood) -> Counter[tuple[str, str]]:
+    """What the dead tasks of `a` were asked to do, and what they died of."""
+    found: Counter[tuple[str, str]] = Counter()
+    for message in committed(bootstrap, DEAD, partitions_of(bootstrap)[DEAD]):
+        event_id = json.loads(message.value() or b"")["event"]["id"]
+        found[mood.told[event_id], header_of(message, "cw_dlq_reason")] += 1
+    return found
 
 
 def _plain(rounds: Mapping[str, Sequence[Measured]]) -> dict[str, list[list[float]]]:
