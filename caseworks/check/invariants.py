@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from caseworks.check import effects, letters, steps, workflows
+from caseworks.check import effects, letters, spared, steps, workflows
 from caseworks.check.evidence import Evidence, Read, State
 from coordinator.partition import PartitionState
 from events.broker import TopicPartition
@@ -339,6 +339,9 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("I3", workflows.undone_once_in_reverse),
     ("I4", steps.waits_end),
     ("I4", workflows.questions_end_once),
+    ("I3", spared.answers_stay_with_their_tenant),
+    ("I4", spared.nobody_waits_alone),
+    ("I10", spared.links_are_asked_once),
     ("I5", changelog_is_the_state),
     ("I6", steps.within_budget),
     ("I7", steps.in_order),

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from tests.sim.bug import Bug
 from tests.sim.effect_bugs import EFFECT_BUGS
+from tests.sim.spared_bugs import SPARED_BUGS
 
 __all__ = ["BUGS", "Bug"]
 
 LOOP = "coordinator/transactional.py"
 TURN = "coordinator/case_turn.py"
 WORKER = "agents/worker.py"
+BACKLOG = "agents/backlog.py"
 
 
 _ALL = (
@@ -396,11 +398,27 @@ _ALL = (
         profile="agents",
     ),
     Bug(
-        "keyed by the case and not as asked",
+        "what follows in a key's lane forgotten",
         "I7",
-        "coordinator/records.py",
-        "((event.subject or event.id) if form.by_subject else case.case_id).encode()",
-        "case.case_id.encode()",
+        BACKLOG,
+        "            following.lane.line.put(following.tenant, following, first=True)\n",
+        "            pass\n",
+    ),
+    Bug(
+        "a full lane that is never let go",
+        "I10",
+        BACKLOG,
+        "            lane.full = lane.waiting > tasks // 2 or lane.waiting_bytes > size // 2\n",
+        "            lane.full = True\n",
+    ),
+    Bug(
+        "a deep key that is never let go",
+        "I10",
+        BACKLOG,
+        "        if not self._deep[key] or self._depth(key) <= self.bounds.key_depth_max // 2:\n",
+        "        if not self._deep[key]:\n",
+        runs_max=100,
+        profile="agents",
     ),
 )
-BUGS = {bug.name: bug for bug in (*_ALL, *EFFECT_BUGS)}
+BUGS = {bug.name: bug for bug in (*_ALL, *EFFECT_BUGS, *SPARED_BUGS)}
