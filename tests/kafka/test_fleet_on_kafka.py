@@ -123,10 +123,12 @@ def test_a_dead_dependency_is_probed_once_and_nothing_is_lost(kafka_bootstrap: s
     assert len(first_ten) <= 2 * 10 * RATE_PER_S
 
 
-def answered(system: System, settings: Settings, wanted: int, until_s: float) -> list[Result]:
+def answered(
+    system: System, settings: Settings, wanted: int, until_s: float, workflow: str = "greeting"
+) -> list[Result]:
     """The results that came until then, one of each case."""
     found: dict[str, Result] = {}
-    topics = [settings.topics.results("greeting")]
+    topics = [settings.topics.results(workflow)]
     with closing(Follower(system.broker, topics, namespace=settings.namespace)) as follower:
         while len(found) < wanted and time.monotonic() < until_s:
             for message in follower.take(0.5):
