@@ -26,7 +26,7 @@ def limit_memory(memory_max_mb: int) -> bool:
         if hard != resource.RLIM_INFINITY:
             soft = min(soft, hard)
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-    except (ImportError, AttributeError, ValueError, OSError) as error:
+    except (ImportError, AttributeError, ValueError, OverflowError, OSError) as error:
         _log.warning("memory_not_limited", wanted_mb=memory_max_mb, why=repr(error))
         return False
     return True

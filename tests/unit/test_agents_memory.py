@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from agents.processes.memory import limit_memory
 from events.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -61,3 +62,9 @@ def test_control_without_a_limit_it_takes_what_it_asks_for() -> None:
 
 def test_by_default_a_worker_has_no_limit_of_its_own() -> None:
     assert Settings().worker_memory_max_mb is None
+
+
+def test_a_limit_that_cannot_be_set_is_said_and_ignored(caplog: pytest.LogCaptureFixture) -> None:
+    assert not limit_memory(2**60)
+
+    assert "memory_not_limited" in caplog.text
