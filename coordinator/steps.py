@@ -11,6 +11,7 @@ from coordinator.draft import Draft
 from coordinator.effects import Bury, Postponed, Retain, Work
 from coordinator.expressions import ExpressionError, is_true
 from coordinator.keys import UNDO, step_of
+from events.errors import EffectUnknownError
 from schemas.lean_case import StepState
 from schemas.outcome import Failure, Outcome
 from schemas.task import task_id_of
@@ -219,6 +220,9 @@ def give_up(draft: Draft, key: str, error: Failure, outcome: Outcome | None) -> 
         give_up(draft, asked.parent, why, None)
         return
     delegation.forget(draft, key)
+    if error.kind == EffectUnknownError.kind:
+        _bury(draft, key, error, outcome)  # whoever did it instead might do it again
+        return
     name, state, step = step_of(key), draft.at(key), draft.spec(key)
     if fallback.hand_on(draft, key, error, outcome):
         return

@@ -55,6 +55,8 @@ class Effect(Message):
     """Why it failed, or what its call raised; of `done`: why there is no result."""
     by: str = ""
     """Who found out: `reconcile` or a person; empty: the claimant."""
+    why: str = ""
+    """What a person said of it."""
     agent: str = ""
     attempt: int = 0
     worker: str = ""

@@ -15,6 +15,7 @@ from caseworks.cli.check import check
 from caseworks.cli.demo import demo
 from caseworks.cli.dlq import dlq
 from caseworks.cli.doctor import doctor
+from caseworks.cli.effect import effect
 from caseworks.cli.init import init
 from caseworks.cli.kafka import kafka
 from caseworks.cli.output import say
@@ -47,6 +48,7 @@ app.add_typer(case, name="case", rich_help_panel=LOOK)
 app.add_typer(dlq, name="dlq", rich_help_panel=LOOK)
 app.add_typer(agent, name="agent", rich_help_panel=LOOK)
 app.add_typer(breaker, name="breaker", rich_help_panel=LOOK)
+app.add_typer(effect, name="effect", rich_help_panel=LOOK)
 app.command(rich_help_panel=LOOK)(lag)
 app.command(rich_help_panel=LOOK)(doctor)
 app.command(rich_help_panel=LOOK)(check)

@@ -8,7 +8,7 @@ from coordinator.effects import Ignored, Publish
 from coordinator.workflow import Plan, compile_workflow
 from schemas.agent import AgentSpec
 from schemas.commands import Cancel, Replay
-from schemas.outcome import Delegate, Progress
+from schemas.outcome import Delegate, Failure, Progress
 from schemas.result import Result
 from schemas.task import task_id_of
 from schemas.workflow import LoopSpec, MapSpec, StepSpec, WorkflowSpec
@@ -306,3 +306,13 @@ def test_a_task_that_died_twice_is_remembered_once() -> None:
     it.ends("a", "failed")
 
     assert len(it.case.dead_letters) == 1
+
+
+def test_what_may_have_happened_is_not_done_by_anybody_else() -> None:
+    it = case_of(step("a", fallback="sub", optional=True, on_dead_letter="park"))
+    unknown = Failure(kind="effect_unknown", message="paid or not?")
+    effects = it.ends("a", "failed", error=unknown)
+
+    assert sent(effects) == []
+    assert it.case.status == "parked"
+    assert it.case.dead_letters == (f"{it.case.case_id}:a",)
