@@ -380,11 +380,11 @@ _ALL = (
         "a position before its outcome",
         "I8",
         "agents/crew.py",
-        "        self._sent[run] = None\n        parcel",
+        "        self._sent[run] = None\n        acknowledged",
         "        message = run.message\n"
         "        self._settled.append(Settled(message.source, message.offset, message.epoch))\n"
         "        self._sent[run] = None\n"
-        "        parcel",
+        "        acknowledged",
         runs_max=40,
         profile="agents",
     ),
