@@ -129,6 +129,8 @@ class Recovery:
         """A suspect is done; returns what waited behind the last one of its partition."""
         if self.out.pop(place, None) is None:
             return ()
+        if len(self.out) == 1:
+            next(iter(self.out.values())).alone = True  # from the next commit on
         source = place[0]
         self._of[source] -= 1
         return () if self._of[source] else self._behind.pop(source, ())

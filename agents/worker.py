@@ -83,6 +83,7 @@ class WorkerConfig:
             commit_interval_s=settings.commit_interval_s,
             drain_timeout_s=settings.drain_timeout_s,
             take_timeout_s=settings.take_timeout_s,
+            starts_max=settings.starts_max,
         )
 
 

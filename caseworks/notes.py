@@ -42,6 +42,10 @@ class Notes:
             _log.warning(name, **{key: str(value) for key, value in fields.items()})
         elif name in ("discarded", "stopped"):
             self._troubled(name, loop, fields)
+        elif name in ("suspects_started", "progress_ignored"):
+            number = fields.get("suspects", 1)
+            self.telemetry.count(f"caseworks_{name}_total", number, agent=fields["agent"])
+            _log.warning(name, **{key: str(value) for key, value in fields.items()})
         elif name in ("loop_failed", "release"):
             _log.error(name, **{key: str(value) for key, value in fields.items()})
         else:

@@ -81,6 +81,8 @@ _ALL = (
     _histogram("task_seconds", "Run time of an attempt.", "agent", buckets=LONG_S),
     _gauge("in_flight", "Attempts that run now.", "agent"),
     _gauge("read_ahead", "Tasks read and not started.", "agent", "lane"),
+    _counter("suspects_started", "Tasks started again that may have killed a worker.", "agent"),
+    _counter("progress_ignored", "Texts beside commits that were not understood.", "agent"),
     _gauge("breaker_state", "A process's breaker: 0 closed, 1 half open, 2 open.", "dependency"),
     _gauge("fleet_breaker_state", "The fleet's breaker, as seen here; same codes.", "dependency"),
     _gauge("agent_paused", "Whether an agent takes no new tasks, as seen here.", "agent"),

@@ -104,6 +104,9 @@ class Settings(BaseSettings):
     span_max: int = Field(default=100_000, ge=1)
     """How far reading may run ahead of the oldest unfinished task of a partition, in offsets."""
     commit_interval_s: float = Field(default=0.2, gt=0)
+    starts_max: int = Field(default=3, ge=3, le=100)
+    """The start of a task, after its worker died each time that it ran, that is not made any more:
+    it ends as a `crash_loop`. More where workers are killed from outside all the time."""
     breaker_reset_s: float = Field(default=10.0, gt=0, le=300)
     """How long the fleet's breakers stay open before the first probe."""
     breaker_ramp_s: float = Field(default=10.0, ge=0, le=3600)

@@ -231,6 +231,19 @@ def test_a_suspect_that_runs_on_lets_the_next_start_and_is_then_not_alone() -> N
     assert told(stage).again == {3: Again(2, alone=False), 4: Again(2, alone=False)}
 
 
+def test_who_is_left_of_several_is_alone_from_the_next_commit_on() -> None:
+    stage = left(Progress(3, 3, (), reach=5))
+    stage.arrive(*(message(n) for n in (3, 4)))
+    stage.turn(2)
+    stage.now += 2 * ALONE_S
+    stage.turn(2)
+    assert told(stage).again[3] == (2, False)
+    stage.settle(4)
+    stage.turn(2)
+
+    assert told(stage).again == {3: Again(2, alone=True)}
+
+
 def test_an_orderly_end_between_two_crashes_keeps_the_count_but_adds_nothing() -> None:
     stage = left(Progress(3, 3, (), 6, {4: Again(2, alone=True)}))
     stage.arrive(*(message(n) for n in (3, 4, 5)))
