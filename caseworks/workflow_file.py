@@ -242,10 +242,16 @@ def _as_spec(value: Mapping[str, Any]) -> dict[str, Any]:
 
 def _refused(error: ValidationError, steps: Any) -> Iterator[Problem]:
     keys = [key for key, _ in _steps_of(steps)]
+    told: set[Place] = set()
     for each in error.errors(include_url=False):
         place: Place = each["loc"]
         if len(place) > 1 and place[0] == "steps":
             place = ("steps", keys[int(place[1])], *place[2:])
+        if len(place) > 3 and place[0] == "steps" and place[2] == "fallback":
+            place = place[:3]  # which of its forms it is not
+            if place in told:
+                continue
+        told.add(place)
         if each["type"] == "missing":
             yield place, f"{_dotted(place)} is missing"
         else:

@@ -11,7 +11,8 @@ TEXT_MAX = 60
 
 def mermaid(spec: WorkflowSpec) -> str:
     """The workflow as a Mermaid flowchart."""
-    lines = ["flowchart TD", f'    start(["{_quoted(", ".join(spec.on))}"])']
+    begin = "<br/>".join(_quoted(text) for text in _begin(spec))
+    lines = ["flowchart TD", f'    start(["{begin}"])']
     for step in spec.steps:
         left, right = _MERMAID_SHAPES[_kind(step)]
         label = "<br/>".join(_quoted(text) for text in _label(step))
@@ -34,7 +35,7 @@ def dot(spec: WorkflowSpec) -> str:
     lines = [
         f"digraph {_escaped(spec.name)} {{",
         "    node [shape=box];",
-        f"    start [shape=oval, label={_escaped(', '.join(spec.on))}];",
+        f"    start [shape=oval, label={_escaped(chr(10).join(_begin(spec)))}];",
     ]
     for step in spec.steps:
         label = _escaped("\n".join(_label(step)))
@@ -61,6 +62,16 @@ def _kind(step: StepSpec) -> str:
     if step.wait is not None:
         return "wait"
     return "approval" if step.approval is not None else "agent"
+
+
+def _begin(spec: WorkflowSpec) -> list[str]:
+    """The lines at the start: what opens a case, and what is made of it before it works."""
+    lines = [", ".join(spec.on)]
+    if spec.coalesce_by is not None:
+        lines.append(f"one for each {_cut(spec.coalesce_by)} in {span(spec.coalesce_window_s)}")
+    if spec.off_peak:
+        lines.append(f"deferred: {spec.off_peak} {spec.off_peak_zone}")
+    return lines
 
 
 def _label(step: StepSpec) -> list[str]:

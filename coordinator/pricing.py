@@ -1,9 +1,10 @@
 """What a workflow may cost at worst: agent runs, tokens, money and time, before anything runs.
 
 Every bound of the workflow is taken as reached: all attempts, all rounds of a loop, all items of a
-map, the fallback and the higher agent too, and at the end all is undone. A budget holds for one
-run. What an agent with no budget spends is unknown, and never counted as free. Not in here:
-queueing, steps that agents delegate, and pauses that a dependency asks for.
+map, every agent of a chain and the higher one too, and at the end all is undone. A budget holds for
+one run. What an agent with no budget spends is unknown, and never counted as free. Not in here:
+queueing, steps that agents delegate, off-peak hours, and pauses that a dependency asks for. What
+coalescing and `cache` save is not counted on.
 """
 
 from __future__ import annotations

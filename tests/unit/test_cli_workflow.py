@@ -51,6 +51,20 @@ def test_the_workflows_of_an_app_are_fine() -> None:
         ("shop_app:Order", "shop_app:None", "cannot be imported"),
         ("[risk]", "[risk, decide]", ":1: a cycle among the steps decide"),
         (GOOD, "", ": it is empty"),
+        (
+            "agent: risk",
+            "agent: risk, fallback: [cache, rsik]",
+            ":4: step 'risk': unknown fallback 'rsik' (known: decide, risk, and `cache`,",
+        ),
+        ("agent: risk", "agent: risk, fallback: [escalate, cache]", "put it last"),
+        ("agent: risk", "agent: risk, fallback: 5", ":4: steps.risk.fallback is 5: "),
+        ("agent: risk", "agent: risk, fallback: []", ":4: steps.risk.fallback is []: "),
+        ("agent: risk", "agent: risk, degrade_after_s: 5", "nobody stands in"),
+        ("steps:", "coalesce_by: data.[\nsteps:", ":1: `coalesce_by`: "),
+        ("steps:", "coalesce_by: risk.text\nsteps:", "there are event and data"),
+        ("steps:", "off_peak: 22-6\nsteps:", "write hours, as in 22:00-06:00"),
+        ("steps:", 'off_peak: "22:00-06:00"\noff_peak_zone: Mars\nsteps:', "does not know"),
+        ("steps:", "coalesce_window_s: 0\nsteps:", "coalesce_window_s is 0: "),
     ],
 )
 def test_problems_are_told_with_their_place_and_exit_code_1(

@@ -66,6 +66,23 @@ digraph "w" {
     )
 
 
+def test_what_is_made_of_events_and_who_stands_in_is_drawn() -> None:
+    chain = StepSpec(name="a", agent="x", fallback=("y", "cache", "escalate"), degrade_after_s=90)
+    spec = WorkflowSpec(
+        name="w",
+        on=("e",),
+        steps=(chain,),
+        coalesce_by="data.q",
+        off_peak="22:00-06:00",
+        off_peak_zone="Europe/Berlin",
+    )
+
+    drawn = mermaid(spec)
+    assert 'start(["e<br/>one for each data.q in 60 s<br/>deferred: 22:00-06:00 Eu' in drawn
+    assert 's_a["a<br/>else y, cache, escalate, after 90 s"]' in drawn
+    assert "one for each data.q in 60 s\\ndeferred" in dot(spec)
+
+
 def test_a_long_expression_is_cut() -> None:
     step = StepSpec(name="a", agent="x", when="data." + "x" * 500)
     drawn = mermaid(SPEC.model_copy(update={"steps": (step,)}))
