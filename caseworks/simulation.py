@@ -162,7 +162,7 @@ def simulate(  # noqa: PLR0913 - what a run depends on
 
 @cache
 def small() -> Settings:
-    """Few partitions, so that faults meet, and bounds as in production."""
+    """Few partitions and slots, so that faults meet and tasks wait for their turn."""
     return Settings(
         inbox_partitions=2,
         events_partitions=2,
@@ -171,6 +171,9 @@ def small() -> Settings:
         # A loop that looks in vain tells nothing new: it looks less often than on a real cluster.
         take_timeout_s=1.0,
         commit_interval_s=0.5,
+        in_flight_max=2,
+        read_ahead_max=1,
+        key_depth_max=1,
     )
 
 

@@ -338,6 +338,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("I3", workflows.maps_are_whole),
     ("I3", workflows.undone_once_in_reverse),
     ("I4", steps.waits_end),
+    ("I4", steps.nothing_is_forgotten),
     ("I4", workflows.questions_end_once),
     ("I3", spared.answers_stay_with_their_tenant),
     ("I4", spared.nobody_waits_alone),

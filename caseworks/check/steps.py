@@ -20,6 +20,8 @@ from schemas.task import Task, TaskName, task_name_of
 from schemas.usage import NOTHING, Usage
 
 Complaints = Iterator[str]
+FORGOTTEN_S = 90.0
+"""How long faults may keep a task from being done: workers die and partitions move meanwhile."""
 SLACK_S = 15.0
 """How late a timer may be at the end of a run: loops look at their timers when they come round."""
 
@@ -179,6 +181,23 @@ def _overdue(evidence: Evidence, case_id: str, case: Case) -> Complaints:
                 yield f"{case_id}:{name} was due {evidence.now - state.due:.0f} s ago"
         elif state.status == "sent" and state.deadline is not None and state.deadline < late:
             yield f"{case_id}:{name} is {evidence.now - state.deadline:.0f} s past its backstop"
+
+
+def nothing_is_forgotten(evidence: Evidence) -> Complaints:
+    """A task that can be done is done in time. Where a breaker may be open, it may wait."""
+    topics, heads = evidence.settings.topics, set()
+    heard_s = {r.said.agent: r.message.timestamp_ms / 1000 for r in evidence.outcomes}
+    for read in evidence.tasks:
+        source, task = read.message.source, read.said
+        if task is None or source in heads or evidence.agents[task.agent].calls:
+            continue
+        if evidence.final.get((topics.workers_group(task.agent), source), 0) > read.message.offset:
+            continue
+        heads.add(source)
+        last_s = max(read.message.timestamp_ms / 1000, heard_s.get(task.agent, 0.0))
+        if evidence.now - last_s > FORGOTTEN_S + task.timeout_s + evidence.skew_s:
+            silent_s = evidence.now - last_s
+            yield f"{task.task_id} is not done, and its agent has been silent for {silent_s:.0f} s"
 
 
 # --- I6

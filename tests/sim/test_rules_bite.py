@@ -210,8 +210,9 @@ def a_commit_of_what_is_not_owned() -> Evidence:
 
 
 def a_commit_before_the_outcome() -> Evidence:
-    [first, *_] = [e for _, e in good().moves if e.group == TOPICS.workers_group("jot")]
-    task = next(r for r in good().tasks if r.message.source in first.positions)
+    passing = (e for _, e in good().moves if e.group == TOPICS.workers_group("jot"))
+    first = next(moved for moved in passing if any(moved.positions.values()))
+    task = next(r for r in good().tasks if first.positions.get(r.message.source))
     entries = [entry for entry in good().entries if entry is not first]
     return with_entries([*entries[: task.at + 1], first, *entries[task.at + 1 :]])
 
@@ -245,6 +246,12 @@ def _wrote(record: Record) -> Wrote:
     return Wrote(message, Transaction("t", 0.0))
 
 
+def a_task_that_nobody_does() -> Evidence:
+    group = TOPICS.workers_group("ship")
+    left = [e for e in good().entries if not (isinstance(e, Moved) and e.group == group)]
+    return with_entries(left, now=good().now + 200.0)
+
+
 def a_worker_that_holds_too_much() -> Evidence:
     return replace(good(), in_flight={"ship": 65})
 
@@ -272,6 +279,7 @@ WRONG: dict[Callable[[], Evidence], str] = {
     an_attempt_that_was_sent_twice: "I3",
     a_step_that_is_done_and_then_not: "I3",
     a_timer_that_was_forgotten: "I4",
+    a_task_that_nobody_does: "I4",
     a_state_that_is_not_the_changelog: "I5",
     more_spent_than_was_said: "I6",
     an_inbox_that_went_back: "I7",

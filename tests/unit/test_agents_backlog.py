@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
 from agents.backlog import Backlog, Bounds
 from events.broker import Message, TopicPartition
+from events.settings import Settings
 from tests.unit.worker_stage import P0, P1, URGENT, message, offsets
+
+README = Path(__file__).parents[2] / "agents" / "README.md"
 
 
 def backlog(*, ordered: bool = False, **bounds: float) -> Backlog:
@@ -273,3 +279,15 @@ def test_a_deep_key_lets_go_of_a_partition_that_went() -> None:
     tasks.drop({P0})
     assert not tasks.holds(P0)
     assert tasks.waiting == 0
+
+
+def test_the_readme_gives_every_bound_with_its_default() -> None:
+    rows = re.findall(r"^\| `([A-Z_]+)`[^|]*\| ([^|]+) \|", README.read_text("utf-8"), re.MULTILINE)
+    said = {name.lower(): text for name, text in rows}
+    names = {bound.name for bound in fields(Bounds)} | {"span_max"}
+    assert names <= said.keys()
+    settings = Settings()
+    for name in names:
+        number, *unit = said[name].removesuffix(", 64").replace(",", "").split()
+        found = float(number) * (1024**2 if unit == ["MiB"] else 1)
+        assert found == getattr(settings, name), name
