@@ -128,7 +128,7 @@ class _Worker:
             raise
 
     def _turn(self) -> Step:
-        self.standing = self.gate()
+        self.standing = self.pace.standing(self.gate(), self.now)
         room = 0 if self.standing == "shut" else self.backlog.room
         # What waits starts when something is settled: then wait for that instead.
         patient = room > 0 and not (self.backlog.waiting or self.recovery.waiting)

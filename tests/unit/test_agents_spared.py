@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 
@@ -84,6 +85,54 @@ def test_the_pace_of_recovery_is_not_quite_twice_that_of_before() -> None:
         taken += n
     assert taken == pytest.approx(1.8 * 20 * 10, rel=0.1)
     assert taken <= 2 * 20 * 10
+
+
+def recovered(gate_free_s: float, waiting: int, arrivals_per_s: int) -> tuple[list[int], float]:
+    """Starts in each second of a recovery from t=100 on, and when it stood free at last."""
+    pace, taken, free_s = Pace(), [0] * 60, 0.0
+    for tenth in range(200):
+        pace.free(2, tenth / 10)
+    for step in range(6000):
+        now = 100 + step / 100
+        waiting += arrivals_per_s * (step + 1) // 100 - arrivals_per_s * step // 100
+        said = pace.standing("slow" if now < gate_free_s else "free", now)
+        n = min(waiting, pace.allowed(now) if said == "slow" else 1000)
+        if said == "slow":
+            pace.spend(n)
+        else:
+            pace.free(n, now)
+            free_s = free_s or now
+        waiting -= n
+        taken[step // 100] += n
+    return taken, free_s
+
+
+def test_a_backlog_is_taken_up_ever_faster_and_never_at_once() -> None:
+    taken, free_s = recovered(gate_free_s=110.0, waiting=1200, arrivals_per_s=20)
+    assert sum(taken[:10]) <= 2 * 20 * 10
+    assert max(taken[10:15]) <= 20 * 1.8**1.6, "half a span later"
+    assert all(after <= 1.4 * max(before, 20) for before, after in pairwise(taken)), taken
+    assert 120 < free_s < 135
+    assert taken[-1] == 20
+
+
+def test_who_has_caught_up_is_free_as_soon_as_the_fleet_says_so() -> None:
+    _, free_s = recovered(gate_free_s=110.0, waiting=100, arrivals_per_s=10)
+    assert free_s == pytest.approx(110.0, abs=0.02)
+
+
+def test_an_outage_amid_the_recovery_begins_it_again() -> None:
+    pace = Pace()
+    for tenth in range(200):
+        pace.free(2, tenth / 10)
+    assert pace.standing("slow", 100.0) == "slow"
+    pace.spend(pace.allowed(100.0))
+    assert pace.standing("free", 100.1) == "slow"
+    assert pace.standing("shut", 100.2) == "shut"
+    assert pace.standing("single", 130.0) == "single"
+    assert pace.standing("slow", 131.0) == "slow"
+    pace.allowed(131.0)
+    assert pace.allowed(132.0) == 9, "a quarter of a second of 36, however long ago the last was"
 
 
 def test_who_never_took_anything_begins_slowly_and_a_clock_that_jumps_back_is_survived() -> None:
