@@ -151,7 +151,8 @@ class ThreadedExecutor:
         now = monotonic()
         if self._blocked_since is not None:
             if now - self._blocked_since > LAST_WORD_S or not self._crew.unacknowledged:
-                raise _stuck(self._crew.desk.agent.name)
+                answered = not self._crew.unacknowledged
+                raise _stuck(self._crew.desk.agent.name, answered=answered)
             return
         if stood_s <= max(self._limits.grace_s, 2 * BEAT_S):
             return  # between two beats every loop stands
@@ -161,7 +162,7 @@ class ThreadedExecutor:
                 self._blocked_since = now
                 self._answer_for(run, stood_s)
         elif stood_s > limit_s + (2 * LAST_WORD_S if self._host.on_loop() else 0.0):
-            raise _stuck("")
+            raise _stuck("", answered=False)
 
     def _answer_for(self, run: Run, stood_s: float) -> None:
         _log.error(
@@ -173,12 +174,13 @@ class ThreadedExecutor:
         self._crew.give_up(run, f"it blocks the event loop, which has stood for {stood_s:.1f} s")
 
 
-def _stuck(agent: str) -> WorkerStuckError:
+def _stuck(agent: str, *, answered: bool) -> WorkerStuckError:
     return WorkerStuckError(
         f"agent {agent!r} blocks the event loop and does not return"
         if agent
         else "something blocks the event loop of the agents and does not return",
         hint="await what waits, or declare the agent with a plain def",
+        answered=answered,
     )
 
 

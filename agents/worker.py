@@ -123,8 +123,9 @@ class _Worker:
         try:
             while True:
                 yield from self._turn()
-        except WorkerStuckError:
-            yield from self.commits.write(self.partitions)
+        except WorkerStuckError as error:
+            # Whoever was in flight besides is as innocent as after a stop.
+            yield from self.commits.write(self.partitions, orderly=error.answered)
             raise
 
     def _turn(self) -> Step:

@@ -13,8 +13,10 @@ from agents.executor import ThreadedExecutor
 from agents.job import Desk
 from agents.stack import handler_of
 from events.loop import Job
+from events.progress import decode
 from tests.unit.workbench import Answer, Recorder, Ticket, a_message
 from tests.unit.worker_shop import WAIT_S, now_task, outcomes, quick, shop, until
+from tests.unit.worker_stage import P0, Stage, message
 
 
 def test_an_agent_that_blocks_the_event_loop_is_answered_for_and_ends_the_process() -> None:
@@ -164,3 +166,25 @@ def test_an_agent_that_returns_fifty_megabytes_is_told_the_limit_and_no_more_tra
     [outcome] = outcomes(recorder)
     assert (outcome.status, outcome.error and outcome.error.kind) == ("failed", "output_too_large")
     assert len(recorder.records[0].value or b"") < 10_000
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_who_was_in_flight_beside_a_task_that_was_answered_for_is_not_suspected(
+    answered: bool,
+) -> None:
+    stage = Stage()
+    stage.arrive(message(3), message(4), message(5))
+    stage.turn(2)
+    stage.settle(4)
+    stage.turn()
+
+    def stuck(_: float) -> None:
+        raise WorkerStuckError("stuck", answered=answered)
+
+    stage.on_collect = stuck
+    with pytest.raises(WorkerStuckError):
+        stage.turn(3)
+    mark = stage.marks[P0]
+    left = decode(mark.metadata, mark.offset)
+
+    assert [left.reach > offset for offset in (3, 5)] == [not answered] * 2
