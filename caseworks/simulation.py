@@ -206,7 +206,7 @@ class _Crew:
         calls = self._fleet and self.app.agents[agent].spec.calls
         view = system.fleet([agent], producer) if calls else None
         services = system.services(producer, Inline(), view or NO_FLEET)
-        services.effects.calling = self._calling
+        services.effects.watch(self._calling)
 
         def executor(desk: Any) -> Executor:
             desk.handler = troubled(life.world.dice, life.label, Poison(self.poison, life.doom))

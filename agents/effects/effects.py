@@ -86,18 +86,14 @@ class Wanted:
 Calling = Callable[[str], None]
 
 
-def unwatched(_: str) -> None:
-    """Nobody counts."""
-
-
 class EffectPort(Protocol):
     """Makes outside calls at most once."""
 
-    calling: Calling
-    """Told the effect's id before each call; for the simulator, which counts."""
-
     async def once(self, wanted: Wanted, call: Call, reconcile: Reconcile | None) -> Any:
         """The result of the call, as plain JSON, whoever made it and when."""
+
+    def watch(self, calling: Calling) -> None:
+        """Have each effect's id told before its call; for the simulator, which counts."""
 
     def close(self) -> None:
         """Free what is held."""
@@ -106,14 +102,15 @@ class EffectPort(Protocol):
 class NoEffects:
     """Stands where there is no ledger: every use says so."""
 
-    calling: Calling = staticmethod(unwatched)
-
     async def once(self, wanted: Wanted, call: Call, reconcile: Reconcile | None) -> Any:
         """Raises `DeclarationError`."""
         raise DeclarationError(
             f"there is no ledger for the effect {wanted.key!r}",
             hint="run the agent by caseworks.testing.play or a worker",
         )
+
+    def watch(self, calling: Calling) -> None:
+        """There is nothing to watch."""
 
     def close(self) -> None:
         """Nothing to free."""
@@ -138,9 +135,9 @@ class Effects:
     worker: str
     clock: Callable[[], float]
     telemetry: metrics.Telemetry = metrics.NULL
-    calling: Calling = unwatched
     _numbers: count[int] = field(default_factory=count)
     _life: str = ""
+    _calling: list[Calling] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._life = f"{int(self.clock() * 1e6):x}"
@@ -162,6 +159,9 @@ class Effects:
                 if found is not None:
                     return found.result
         raise EffectBusyError(f"effect {wanted.effect_id}: others claim it", retry_after_s=SLACK_S)
+
+    def watch(self, calling: Calling) -> None:
+        self._calling.append(calling)
 
     def close(self) -> None:
         self.tail.close()
@@ -191,7 +191,8 @@ class Effects:
         if wanted.time_left_s() <= 0:
             await self._say(wanted, "failed", claim, error="out of time before its call")
             raise TransientError(f"effect {wanted.effect_id}: out of time before its call")
-        self.calling(wanted.effect_id)
+        for calling in self._calling:
+            calling(wanted.effect_id)
         try:
             value = await _called(call, wanted.effect_id)
         except NOT_DONE as error:
