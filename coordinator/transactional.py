@@ -230,12 +230,15 @@ class TransactionalLoop:
         if not new:
             return
         committed = yield from self._repeat(Committed(tuple(new)))
+        ends: LogEnds = {}
+        if self.processor.changelog is not None:
+            ends = yield from self._repeat(LogEnd(tuple(map(self._log, new))))
         now: float = yield Now()
         for source in new:
             state = self.pending[source]
             state.committed, state.end = committed[source], 0
             if self.processor.changelog is not None:
-                state.end = yield from self._repeat(LogEnd(self._log(source)))
+                state.end = ends[self._log(source)]
                 adopted = self.processor.adopt(source, state.end, now)
                 state.offset = adopted.offset
                 if adopted.discarded is not None:

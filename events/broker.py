@@ -8,7 +8,7 @@ record to read. Logs have gaps: transaction markers and compaction take offsets 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -261,6 +261,11 @@ class LogReader(Protocol):
 
     def end(self, source: TopicPartition, *, committed: bool) -> int:
         """The high watermark; with `committed`, the stable offset (before open transactions)."""
+
+    def ends(
+        self, sources: Collection[TopicPartition], *, committed: bool
+    ) -> dict[TopicPartition, int]:
+        """The ends of many, in few requests."""
 
     def beginning(self, source: TopicPartition) -> int:
         """The first offset that is still there."""

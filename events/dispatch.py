@@ -152,8 +152,8 @@ def perform(operation: op.Operation, handles: Handles) -> op.Answer:  # noqa: C9
             handles.consumer.open(positions)
         case op.Committed(partitions):
             return handles.consumer.committed(partitions)
-        case op.LogEnd(source):
-            return _there(handles.reader, "reader").end(source, committed=False)
+        case op.LogEnd(sources):
+            return _there(handles.reader, "reader").ends(sources, committed=False)
         case op.ReadLogs(offsets, n):
             return _there(handles.reader, "reader").read_many(offsets, n)
         case op.Departed(partitions):

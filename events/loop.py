@@ -100,9 +100,12 @@ class Committed:
 
 @dataclass(frozen=True, slots=True)
 class LogEnd:
-    """High watermark of a partition, open transactions included. Answer: `int`."""
+    """High watermarks of partitions, open transactions included.
 
-    source: TopicPartition
+    Answer: `dict[TopicPartition, int]`.
+    """
+
+    sources: tuple[TopicPartition, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,8 @@ def text_of(operation: op.Operation) -> str:
             return f"{_name(operation)} {_partitions(partitions)}"
         case op.Pause(partitions) | op.Resume(partitions):
             return f"{_name(operation)} {_partitions(partitions)}"
-        case op.LogEnd(source):
-            return f"{_name(operation)} {_partition(source)}"
+        case op.LogEnd(sources):
+            return f"{_name(operation)} {_partitions(sources)}"
         case op.ReadLogs(offsets, n):
             return f"readlogs {_positions(offsets)} {n}"
         case op.Release(transactional_id):

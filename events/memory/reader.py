@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from events.broker import GroupLag, LogSlice, TopicPartition, TopicState
 from events.errors import FatalBrokerError, SetupError
@@ -22,6 +22,11 @@ class MemoryLogReader:
         with self._cluster.lock:
             log = self._log(source)
             return log.stable if committed else log.end
+
+    def ends(
+        self, sources: Collection[TopicPartition], *, committed: bool
+    ) -> dict[TopicPartition, int]:
+        return {source: self.end(source, committed=committed) for source in sources}
 
     def beginning(self, source: TopicPartition) -> int:
         with self._cluster.lock:

@@ -180,3 +180,18 @@ def test_a_topic_has_an_identity_of_its_own(bench: Bench) -> None:
     assert bench.admin.identity(one) != bench.admin.identity(other)
     with pytest.raises(SetupError):
         bench.admin.identity("nowhere")
+
+
+def test_the_ends_of_many_partitions_are_those_of_each(bench: Bench) -> None:
+    topic = bench.topic(partitions=3)
+    sources = [TopicPartition(topic, partition) for partition in range(3)]
+    producer = bench.transactional()
+    bench.write(producer, *(Record(topic, b"", b"%d" % n, partition=0) for n in range(5)))
+    bench.until(lambda: bench.reader.end(sources[0], committed=True) == 6)
+    producer.begin()
+    producer.produce([Record(topic, b"", b"open", partition=2)])
+    bench.until(lambda: bench.reader.end(sources[2], committed=False) == 1)
+
+    assert list(bench.reader.ends(sources, committed=True).values()) == [6, 0, 0]
+    assert list(bench.reader.ends(sources, committed=False).values()) == [6, 0, 1]
+    assert bench.reader.ends((), committed=True) == {}

@@ -86,7 +86,7 @@ class Counters:
             except UnstableError:
                 continue
             log = TopicPartition("counts", source.partition)
-            end = yield op.LogEnd(log)
+            end = (yield op.LogEnd((log,)))[log]
             counts: Counter[bytes] = Counter()
             offset = 0
             while offset < end:
