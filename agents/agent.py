@@ -6,6 +6,7 @@ import hashlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypedDict, Unpack
 
 from pydantic import TypeAdapter, ValidationError
@@ -129,9 +130,15 @@ class Agent:
     def arguments_of(self, data: Any, results: Mapping[str, Any]) -> list[Any]:
         """The same for a function without a `Context`."""
         found = [_validated(self._data, data)]
-        for source, adapter in zip(self.inputs, self._inputs, strict=True):
-            found.append(_validated(adapter, results.get(source.name)))
+        for name, adapter in self._input_of.items():
+            found.append(_validated(adapter, results.get(name)))
         return found
+
+    @cached_property
+    def _input_of(self) -> dict[str, TypeAdapter[Any]]:
+        """By step: its adapter, in the order of the parameters."""
+        names = [source.name for source in self.inputs]
+        return dict(zip(names, self._inputs, strict=True))
 
 
 def _validated(adapter: TypeAdapter[Any], value: Any) -> Any:

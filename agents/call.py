@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
+
+from msgspec import Struct
 
 from agents.agent import Agent
 from agents.context import Context
@@ -14,15 +15,14 @@ from schemas.lean import LeanTask
 from schemas.usage import NOTHING, Usage
 
 
-@dataclass(slots=True)
-class Call:
+class Call(Struct, eq=False):
     """One attempt on its way through the wrappers."""
 
     agent: Agent
     task: LeanTask
     context: Context
     services: Services
-    arguments: list[Any] = field(default_factory=list)
+    arguments: Sequence[Any] = ()
     """What the function is called with; put there by `wrappers.checked_input`."""
     usage: Usage = NOTHING
     """What the attempt cost; put there by `wrappers.metered`."""

@@ -53,10 +53,6 @@ class LeanBudget(Lean, frozen=True, gc=False):
     calls: NotNegative | None = None
     iterations: NotNegative | None = None
 
-    def __post_init__(self) -> None:
-        if self.usd is not None and not self.usd.is_finite():
-            raise ValueError("usd is not finite")
-
 
 class LeanReplyTo(Lean, frozen=True, gc=False):
     """See `schemas.task.ReplyTo`."""
@@ -90,7 +86,11 @@ _tasks = msgspec.json.Decoder(LeanTask)
 
 def read_task(data: bytes) -> LeanTask:
     """Parse UTF-8 JSON. Raises `ValueError`: pydantic's, or for NaN and infinity another."""
-    return _read(_tasks, Task, data)
+    task = _read(_tasks, Task, data)
+    usd = task.budget.usd
+    if usd is not None and not usd.is_finite():
+        Task.from_json(data)  # the model says what is wrong with it
+    return task
 
 
 def _read(quick: msgspec.json.Decoder[L], model: type[Message], data: bytes) -> L:

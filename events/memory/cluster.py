@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import ceil, inf
 from random import Random
-from threading import Condition
+from threading import Condition, RLock
 from typing import Protocol
 
 from events.broker import Record, TopicPartition, TopicState
@@ -92,7 +92,9 @@ class Cluster:
         self.waits = waits
         self.limits = limits
         self.dice = dice or Dice(Random(0), QUIET)
-        self.lock = Condition()
+        self.mutex = RLock()
+        self.lock = Condition(self.mutex)
+        """The same, for who waits or wakes."""
         self.topics: dict[str, Topic] = {}
         self.partitions: dict[str, int] = {}
         self.groups: dict[str, Group] = {}
@@ -119,8 +121,10 @@ class Cluster:
     def arrived(self) -> None:
         """A record came: wake those who wait if it is for one of them."""
         self.version += 1
-        if any(who.stirs() for who in self.waiting):
-            self.lock.notify_all()
+        for who in self.waiting:
+            if who.stirs():
+                self.lock.notify_all()
+                return
 
     def wait(self, who: Waiting, seconds: float) -> None:
         """Wait until something changed that is for *who*, at most so long."""

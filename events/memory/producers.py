@@ -201,7 +201,7 @@ class MemoryProducer:
         return len(self._reports)
 
     def produce(self, record: Record, on_delivery: DeliveryReport | None = None) -> None:
-        with self._cluster.lock:
+        with self._cluster.mutex:
             self._link.enter()
             if self._closed:
                 raise FatalBrokerError(f"a producer of {self._link.name} is closed")
@@ -234,7 +234,7 @@ class MemoryProducer:
         self._clear()
 
     def poll(self) -> None:
-        with self._cluster.lock:
+        with self._cluster.mutex:
             self._link.enter()
             due, self._reports = self._reports, deque()
             self._cluster.airborne -= len(due)
