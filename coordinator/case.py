@@ -281,7 +281,7 @@ def _tick_step(draft: Draft, key: str) -> None:
             agent = state.agent
             if agent != CACHE and agent not in draft.plan.agents:  # of an older version
                 agent = draft.spec(key).agent
-            fallback.start(draft, key, agent, due=None)
+            draft.start(key, draft.spec(key), agent, due=None)
         case "sent" | "delegated":
             error = Failure(kind="deadline", message=f"no outcome of attempt {state.attempt}")
             give_up(draft, key, error, None)

@@ -127,6 +127,11 @@ class Draft(CaseView):
         else:
             self.effects.append(Recall(work) if agent == CACHE else SendTask(work))
 
+    def start(self, key: str, step: StepSpec, agent: str | None, **fields: Any) -> None:
+        """Send a step to an agent, or to who stands in for one that has been away for too long."""
+        if step.degrade_after_s is None or not fallback.started(self, key, step, agent):
+            self.send(key, "send", agent=agent, **fields)
+
     def backstop(self, step: StepSpec) -> float | None:
         """When a step sent now is given up; `None`: the case's deadline serves."""
         return None if step.deadline_s is None else self.now + step.deadline_s
@@ -165,8 +170,9 @@ class Draft(CaseView):
     @property
     def idle(self) -> bool:
         """Whether it waits for its time, or for the case that it follows."""
-        following = self.following
-        return self.held is not None or (following is not None and following.role != "leads")
+        if self.held is not None:
+            return True
+        return self.following is not None and self.following.role != "leads"
 
     def _advance(self) -> None:
         steps, plan = self.steps, self.plan
@@ -209,7 +215,7 @@ class Draft(CaseView):
             elif step.map is not None:
                 mapping.begin(self, step)
             else:
-                fallback.start(self, name, step.agent)
+                self.start(name, step, step.agent)
         except ExpressionError as error:
             self.break_off(name, Failure(kind="bad_expression", message=str(error)))
 
@@ -386,13 +392,7 @@ class Draft(CaseView):
         return f"{name}: {error.kind}: {error.message}" if error else name
 
     def _why_degraded(self) -> str | None:
-        parts = [f"{name}: {_how(state)}" for name, state in self.steps.items() if state.degraded]
+        parts = [
+            f"{name}: {fallback.how(state)}" for name, state in self.steps.items() if state.degraded
+        ]
         return "; ".join(parts) or None
-
-
-def _how(state: StepState) -> str:
-    if state.items is not None and state.items.failed:
-        return f"{state.items.failed} of {state.items.total} items failed"
-    link = fallback.report(state).link
-    said = f"fallback {link}" if state.handed and link == state.agent else link.replace("_", " ")
-    return f"{said} ({state.error.kind})" if state.error else said

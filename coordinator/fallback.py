@@ -29,16 +29,15 @@ WHY_MAX = 200
 """Longer messages are cut in what is kept of them."""
 
 
-def start(draft: Draft, key: str, agent: str | None, **fields: object) -> None:
-    """Send a step to an agent, or to who stands in when that one has been away for too long."""
-    step = draft.spec(key)
-    if step.degrade_after_s is not None and agent is not None:
-        since = draft.around.away(agent)
-        if since is not None and draft.now >= since + step.degrade_after_s:
-            error = Failure(kind=AWAY, message=f"away for {draft.now - since:.0f} s")
-            if _hand_on_from(draft, key, agent, error, waits=True):
-                return
-    draft.send(key, "send", agent=agent, **fields)
+def started(draft: Draft, key: str, step: StepSpec, agent: str | None) -> bool:
+    """Whether a step began with who stands in, its agent having been away for too long."""
+    if step.degrade_after_s is None or agent is None:
+        return False
+    since = draft.around.away(agent)
+    if since is None or draft.now < since + step.degrade_after_s:
+        return False
+    error = Failure(kind=AWAY, message=f"away for {draft.now - since:.0f} s")
+    return _hand_on_from(draft, key, agent, error, waits=True)
 
 
 def hand_on(draft: Draft, key: str, error: Failure, outcome: Outcome | None) -> bool:
@@ -145,3 +144,12 @@ def report(state: StepState) -> Degraded:
         link = ESCALATE
     error = () if state.error is None else (f"{state.error.kind}: {state.error.message[:WHY_MAX]}",)
     return Degraded.trusted(link=link, why=state.handed or error)
+
+
+def how(state: StepState) -> str:
+    """The same in a few words."""
+    if state.items is not None and state.items.failed:
+        return f"{state.items.failed} of {state.items.total} items failed"
+    link = report(state).link
+    said = f"fallback {link}" if state.handed and link == state.agent else link.replace("_", " ")
+    return f"{said} ({state.error.kind})" if state.error else said

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from pydantic_core import to_json
 
-from coordinator import fallback
 from coordinator.backoff import due_of
 from coordinator.keys import WAITING, index_of, step_of
 from coordinator.states import ENDED, ENDED_WELL
@@ -100,7 +99,7 @@ def _send(draft: Draft, step: StepSpec, key: str) -> None:
         if state.status not in ENDED:
             draft.move(key, "abandon")
         draft.renew(key)
-    fallback.start(draft, key, step.agent)
+    draft.start(key, step, step.agent)
 
 
 def arm(draft: Draft, key: str, state: StepState) -> None:

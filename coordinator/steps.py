@@ -120,7 +120,7 @@ def conclude(draft: Draft, key: str, fields: Mapping[str, Any]) -> None:
     step, confidence = draft.spec(key), fields["confidence"]
     floor = _floor(step)
     if confidence >= floor:
-        if CACHE in step.chain and not fields.get("degraded"):
+        if step.fallback is not None and CACHE in step.chain and not fields.get("degraded"):
             _retain(draft, key, step, fields)
         draft.finish_step(key, **fields)
         return
