@@ -171,6 +171,7 @@ def _env(cluster: LocalCluster, folder: Path, setup: Setup) -> dict[str, str]:
         "CASEWORKS_HTTP_PORT": "0",
         "CASEWORKS_REPLICATION_FACTOR": str(min(3, setup.nodes)),
         "CASEWORKS_IN_FLIGHT_MAX": "1000",
+        "CASEWORKS_STARTS_MAX": "10",  # they are killed from outside, again and again
         **{f"CASEWORKS_{kind}_PARTITIONS": str(count) for kind, count in PARTITIONS.items()},
         **setup.env,
     }
