@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import closing
@@ -43,7 +44,7 @@ class Unsettled:
 
 def unsettled(messages: Iterable[Message]) -> list[Unsettled]:
     """Those that these records leave open, the oldest first."""
-    logs: dict[TopicPartition, EffectLog] = defaultdict(EffectLog)
+    logs: dict[TopicPartition, EffectLog] = defaultdict(lambda: EffectLog(sys.maxsize))
     found: dict[str, Unsettled] = {}
     for message in messages:
         log, name = logs[message.source], (message.key or b"").decode("utf-8", "replace")
