@@ -188,3 +188,22 @@ def test_who_was_in_flight_beside_a_task_that_was_answered_for_is_not_suspected(
     left = decode(mark.metadata, mark.offset)
 
     assert [left.reach > offset for offset in (3, 5)] == [not answered] * 2
+
+
+def test_control_without_a_limit_it_blocks_the_loop_as_long_as_it_likes() -> None:
+    entered, release = threading.Event(), threading.Event()
+
+    async def blocks(ticket: Ticket) -> Answer:
+        entered.set()
+        release.wait(60)
+        return Answer(text="late")
+
+    recorder = Recorder()
+    with shop(blocks, recorder, stuck_max_s=3600.0) as made:
+        made.start(1, timeout_s=3600.0)
+        assert entered.wait(WAIT_S)
+        until(lambda: made.executor.collect(0.01) or made.host.stalls.look() > 1.5)
+        assert recorder.records == []
+        release.set()
+        made.collect(1)
+    assert [outcome.status for outcome in outcomes(recorder)] == ["done"]
