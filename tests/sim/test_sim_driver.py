@@ -104,7 +104,8 @@ def test_every_fault_happens_in_some_run() -> None:
             seen |= {fired.kind for fired in worker.run(steps_max=400).fired}
     weather = {"late_marker", "short_take", "split_take", "patient_take", "slow_delivery"}
 
-    of_agents = {"agent_fails", "agent_kills", "agent_lingers", "agent_sticks"}  # the app's simulation has those
+    # The app's simulation has those of agents.
+    of_agents = {"agent_fails", "agent_kills", "agent_lingers", "agent_sticks"}
     assert seen == set(KINDS) - weather - of_agents
 
 
