@@ -42,7 +42,7 @@ from events.errors import (
     UnstableError,
 )
 from events.kafka.config import Config, Trouble, log, nobody
-from events.kafka.departed import metadata_in, not_members, writers_of
+from events.kafka.departed import departed, metadata_in
 from events.kafka.errors import (
     ENDS_A_CONSUMER,
     OUT_OF_LOG,
@@ -151,11 +151,8 @@ class KafkaConsumer:
         asked, me = list(partitions), self._spec.instance
         if me is None or self._aside is None:
             return frozenset()
-        unknown = [at for at in asked if at not in self._writers]
-        if unknown:
-            self._writers |= writers_of(self._aside, self._spec.group, unknown)
-        names = {self._writers.pop(at, me) for at in asked} - {me}
-        return not_members(self._aside, self._spec.group, me, names) if names else frozenset()
+        writers = {at: self._writers.pop(at) for at in asked if at in self._writers}
+        return departed(self._aside, self._spec.group, me, writers, asked)
 
     def open(self, positions: Mapping[TopicPartition, int | None]) -> None:
         self._positions.open({at: to for at, to in positions.items() if at in self._owned})
