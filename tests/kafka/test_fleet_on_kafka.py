@@ -97,23 +97,26 @@ def test_a_dead_dependency_is_probed_once_and_nothing_is_lost(kafka_bootstrap: s
     )
     with running(shop(crm), kafka_bootstrap, settings) as system:
         sent = int(RATE_PER_S * (BEFORE_S + DOWN_S))
-        began = time.monotonic()
-        down_s = began + BEFORE_S
         with closing(Publisher(system.broker, settings)) as publisher:
+            publisher.send(new_event("customer.came", {"name": "ann"}, subject="first"))
+            publisher.flush()
+            wait_called(crm)
+            began = time.monotonic()
+            down_s = began + BEFORE_S
             for number in range(sent):
                 crm.down = number >= RATE_PER_S * BEFORE_S
                 publisher.send(new_event("customer.came", {"name": "ann"}, subject=f"s{number}"))
                 time.sleep(max(0.0, began + number / RATE_PER_S - time.monotonic()))
             publisher.flush()
         crm.down = False
-        results = answered(system, settings, sent, began + LIMIT_S)
+        results = answered(system, settings, sent + 1, began + LIMIT_S)
         [breaker] = [
             each
             for each in decisions(system.broker, settings).values()
             if isinstance(each, Breaker)
         ]
 
-    assert len(results) == sent
+    assert len(results) == sent + 1
     assert {result.status for result in results} == {"completed"}
     assert (breaker.state, breaker.epoch) == ("closed", 2), "one probe, and it succeeded"
     meanwhile = [at for at in crm.called_s if down_s + 2.0 <= at < down_s + DOWN_S]
@@ -121,6 +124,14 @@ def test_a_dead_dependency_is_probed_once_and_nothing_is_lost(kafka_bootstrap: s
     back_s = min(at for at in crm.called_s if at >= down_s + DOWN_S)
     first_ten = [at for at in crm.called_s if back_s <= at < back_s + 10.0]
     assert len(first_ten) <= 2 * 10 * RATE_PER_S
+
+
+def wait_called(crm: Crm) -> None:
+    """Until the workers are at work: an outage before that is none."""
+    deadline = time.monotonic() + LIMIT_S
+    while not crm.called_s:
+        assert time.monotonic() < deadline, "nobody works"
+        time.sleep(0.05)
 
 
 def answered(
