@@ -9,6 +9,7 @@ from coordinator.records import Writer
 from events.topics import Topics
 from schemas.event import case_id_of
 from schemas.result import Result
+from schemas.stored_event import StoredEvent
 from schemas.task import Task, task_id_of
 from schemas.usage import NOTHING, Usage
 from tests.unit.machine import START, Machine, event, work_of
@@ -68,7 +69,7 @@ def test_a_task_written_around_shared_parts_is_the_one_that_was_built() -> None:
     machine.says("kb")
     writer = Writer(Topics("cw"))
     for business in (event(), event(subject="ü", tenant="acme", priority="urgent")):
-        case = machine.case.evolve(event=business)
+        case = machine.case.evolve(event=StoredEvent.of(business))
         for given in (None, {"a": ["%b", 0]}, "x"):
             for step in ("triage", "billing", "kb", "reply"):
                 work = work_of(machine, step)._replace(input=given)
