@@ -206,6 +206,12 @@ def test_a_state_that_is_ahead_of_its_changelog_or_long_unseen_is_thrown_away() 
     assert stand.case_ids() == []
 
 
+def case_of(stand: Stand, case_id: str) -> Case:
+    case = stand.it.states[0].load(case_id)
+    assert case is not None
+    return case
+
+
 def with_a_join_ahead() -> tuple[Stand, Case]:
     """A case whose last step waits for two others; one of them has answered."""
     stand = Stand()
@@ -213,8 +219,7 @@ def with_a_join_ahead() -> tuple[Stand, Case]:
     stand.tell(command)
     stand.turns(4)
     for step in ("triage", "kb"):
-        case = stand.it.states[0].load(command.case_id)
-        assert case is not None
+        case = case_of(stand, command.case_id)
         stand.tell(outcome(case, step))
         if step == "triage":
             stand.turns(2)
