@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from agents.owned import Owned
@@ -10,7 +11,7 @@ from agents.recovery import Recovery
 from events.broker import Message, OffsetAndMetadata, TopicPartition
 from events.errors import FencedError, RetriableError, UnstableError
 from events.loop import CommitOffsets, Note, Operation, ResumedFrom
-from events.progress import Progress, decode, encode
+from events.progress import Again, Progress, decode, encode
 
 Step = Generator[Operation, Any, None]
 Try = Generator[Operation, Any, bool]
@@ -29,6 +30,14 @@ class Commits:
         """Partitions of which it is not known where reading went on."""
         self.remarks: list[Note] = []
         """To be told."""
+        self._lost: dict[TopicPartition, tuple[tuple[int, str] | None, dict[int, Again]]] = {}
+        """By lost partition: our last commit, and the suspects as they were before us."""
+
+    def lose(self, gone: Iterable[TopicPartition]) -> None:
+        """Partitions are lost without a last commit, though nobody died."""
+        for source in gone:
+            again = self.recovery.again(source, orderly=True)
+            self._lost[source] = self.partitions[source].told, again
 
     def ask(self) -> Step:
         """Learn what stood beside the committed offsets; what nobody understands is nothing."""
@@ -42,7 +51,17 @@ class Commits:
                 except ValueError as error:
                     yield self._ignored(source, str(error))
                 else:
+                    past = self._cleared(source, resumed, past)
                     self.partitions[source].past = past if past.passed_at > past.offset else None
+
+    def _cleared(
+        self, source: TopicPartition, resumed: OffsetAndMetadata, past: Progress
+    ) -> Progress:
+        """What this very process wrote last accuses nobody: it lives."""
+        told, again = self._lost.pop(source, (None, {}))
+        if told != (resumed.offset, resumed.metadata):
+            return past
+        return replace(past, reach=max(again, default=-1) + 1, again=again)
 
     def _ignored(self, source: TopicPartition, why: str) -> Note:
         told = {"agent": self.agent, "partition": names([source])[0], "reason": why}

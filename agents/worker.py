@@ -176,6 +176,7 @@ class _Worker:
         ]
         if gone:
             yield Note("lost", {"agent": self.config.agent, "partitions": names(gone)})
+            self.commits.lose(gone)
             yield from self._drop(gone)
         new = [source for source in taken.assignment if source not in self.partitions]
         for source in new:

@@ -256,6 +256,22 @@ def test_an_orderly_end_between_two_crashes_keeps_the_count_but_adds_nothing() -
     assert told(stage).starts(5) == (1, False)
 
 
+def test_who_loses_a_partition_and_lives_accuses_nobody() -> None:
+    """A session that ended, by a network that flaps, say, is no worker that died."""
+    stage = left(Progress(3, 3, (), reach=4))
+    for epoch in (2, 3, 4):
+        stage.arrive(message(3, epoch=epoch - 1))
+        stage.turn(2)
+        stage.lose(P0)
+        stage.turn(2)
+        stage.regain(P0, epoch)
+    stage.arrive(message(3, epoch=4))
+    stage.turn(2)
+
+    assert starts(stage) == [[3]] * 4
+    assert stage.condemned == []
+
+
 def test_many_suspects_start_in_few_groups() -> None:
     recovery, total = Recovery(), 5000
     for offset in range(total):
