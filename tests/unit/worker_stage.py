@@ -97,7 +97,7 @@ class Stage:
         else:
             self.operation = self.loop.send(answer)
 
-    def _answer(self, operation: Operation) -> Any:
+    def _answer(self, operation: Operation) -> Any:  # noqa: C901 - a table
         match operation:
             case Take(n):
                 return self._taken(n)
