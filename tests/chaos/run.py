@@ -78,7 +78,8 @@ class Report:
         """Which time limits were missed. They say something on a machine that is not busy."""
         found = []
         stalls = self.stalls.get("kill coordinator")
-        if stalls and stalls.longest_s > STALL_S_MAX:
+        # Beside kills of workers a silence may be theirs.
+        if stalls and "kill worker" not in self.stalls and stalls.longest_s > STALL_S_MAX:
             found.append(f"kill coordinator: {stalls.longest_s:.2f} s, at most {STALL_S_MAX:g}")
         if self.takeovers_s and max(self.takeovers_s) > TAKEOVER_S_MAX:
             found.append(f"takeover: {max(self.takeovers_s):.2f} s, at most {TAKEOVER_S_MAX:g}")

@@ -65,6 +65,16 @@ SCENARIOS: tuple[Scenario, ...] = (
         limit_s=720.0,
     ),
     Scenario(
+        "restarts",
+        "kill -9 of coordinators alone, with time to recover: how long a restart is felt",
+        (Kill("coordinator"),),
+        times=24,
+        cases=12_000,
+        rate=100.0,
+        pause_s=(3.0, 4.0),
+        limit_s=240.0,
+    ),
+    Scenario(
         "freezes",
         "SIGSTOP and SIGCONT, for less and for more than the session timeout",
         (
