@@ -37,7 +37,7 @@ class Bounds:
     """How much of one agent's work is in one process."""
 
     in_flight_max: int = 64
-    """Tasks that run: started and not settled."""
+    """Tasks that run. As many again may wait until their answers are acknowledged."""
     in_flight_bytes_max: int = 67_108_864
     """Bytes of those; the one that crosses the bound still starts."""
     normal_share: float = 0.2
@@ -134,13 +134,23 @@ class Backlog:
         else:
             self._measure_key(task)
 
-    def start(self, n: int) -> list[tuple[Place, Message]]:
-        """Up to *n* of those that wait, in the order in which they start, within the bounds."""
+    @property
+    def crowded(self) -> bool:
+        """Whether something waits because all places are taken."""
+        return self.waiting > 0 and len(self.running) >= self.bounds.in_flight_max
+
+    def start(self, n: int, answered: int = 0) -> list[tuple[Place, Message]]:
+        """Up to *n* of those that wait, in the order in which they start, within the bounds.
+
+        *answered*: of those that run, who has ended and waits only for an acknowledgement. They
+        hold no place: an agent whose work is waiting would stand idle for as long.
+        """
         started: list[tuple[Place, Message]] = []
         bounds, running = self.bounds, self.running
+        places = bounds.in_flight_max + min(answered, bounds.in_flight_max)
         while (
             len(started) < n
-            and len(running) < bounds.in_flight_max
+            and len(running) < places
             and self.running_bytes < bounds.in_flight_bytes_max
             and (task := self._next()) is not None
         ):

@@ -127,6 +127,10 @@ class ThreadedExecutor:
             self._check_blocked()
         return settled
 
+    @property
+    def answered(self) -> int:
+        return self._crew.unacknowledged
+
     def discard(self, partitions: frozenset[TopicPartition]) -> None:
         self._host.loop.call_soon_threadsafe(self._crew.discard, partitions)
 
@@ -201,6 +205,10 @@ class SimExecutor:
         if not settled:
             self._crew.check()
         return settled
+
+    @property
+    def answered(self) -> int:
+        return self._crew.unacknowledged
 
     def discard(self, partitions: frozenset[TopicPartition]) -> None:
         self._crew.discard(partitions)

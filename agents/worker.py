@@ -26,6 +26,7 @@ from agents.owned import Owned
 from agents.recovery import CRASH_LOOP, STARTS_MAX, Recovery
 from events.broker import Message, Taken, TopicPartition
 from events.loop import (
+    Answered,
     Collect,
     Discard,
     Job,
@@ -228,7 +229,8 @@ class _Worker:
     # --- starting and settling
 
     def _start(self) -> Step:
-        tasks = self.backlog.start(self._allowed())
+        answered: int = (yield Answered()) if self.backlog.crowded else 0
+        tasks = self.backlog.start(self._allowed(), answered)
         self._count([place for place, _ in tasks])
         if self.unannounced:
             tasks, self.unannounced = [*self.unannounced, *tasks], []

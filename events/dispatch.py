@@ -45,6 +45,10 @@ class Executor(Protocol):
     def collect(self, timeout_s: float) -> Sequence[op.Settled]:
         """What was settled since the last time; waits at most `timeout_s` for something."""
 
+    @property
+    def answered(self) -> int:
+        """How many jobs have ended and wait only until their answers are acknowledged."""
+
     def discard(self, partitions: frozenset[TopicPartition]) -> None:
         """Cancel the jobs of these partitions and forget them; does not wait."""
 
@@ -158,6 +162,8 @@ def perform(operation: op.Operation, handles: Handles) -> op.Answer:  # noqa: C9
             return _there(handles.reader, "reader").read_many(offsets, n)
         case op.Departed(partitions):
             return handles.consumer.departed(partitions)
+        case op.Answered():
+            return _there(handles.executor, "executor").answered
         case op.Discard(partitions):
             _there(handles.executor, "executor").discard(partitions)
         case op.Pause(partitions):

@@ -174,6 +174,11 @@ class Collect:
 
 
 @dataclass(frozen=True, slots=True)
+class Answered:
+    """How many jobs have ended, and wait until their answers are acknowledged. Answer: `int`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Discard:
     """Forget jobs of these partitions: cancel what runs; their outcomes may still arrive."""
 
@@ -241,6 +246,7 @@ Operation = (
     | Open
     | Start
     | Collect
+    | Answered
     | Discard
     | CommitOffsets
     | ResumedFrom

@@ -46,6 +46,8 @@ class Agents:
             await acknowledged
         self.settled.append(op.Settled(message.source, message.offset, message.epoch))
 
+    answered = 0
+
     def collect(self, timeout_s: float) -> Sequence[op.Settled]:
         settled, self.settled = self.settled, []
         return settled

@@ -365,3 +365,18 @@ def test_its_bounds_are_the_smaller_of_agent_and_process() -> None:
     assert config.bounds.key_depth_max == 3
     assert config.urgent_topic == "cw.tasks.a.urgent"
     assert config.ordered
+
+
+def test_a_task_whose_answer_is_on_its_way_holds_no_place() -> None:
+    stage = Stage(in_flight_max=2)
+    stage.arrive(*(message(n) for n in range(10)))
+    stage.turn(2)
+    assert len(stage.running) == 2
+
+    stage.answered = 1
+    stage.turn(2)
+    assert len(stage.running) == 3
+
+    stage.answered = 3
+    stage.turn(4)
+    assert len(stage.running) == 4, "at most as many as have a place"

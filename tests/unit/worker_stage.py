@@ -13,6 +13,7 @@ from agents.worker import WorkerConfig, worker_loop
 from events.broker import Message, OffsetAndMetadata, Taken, TopicPartition
 from events.errors import CaseworksError
 from events.loop import (
+    Answered,
     Collect,
     CommitOffsets,
     Discard,
@@ -55,6 +56,8 @@ class Stage:
         self.paused: set[TopicPartition] = set()
         self.settled: list[Settled] = []
         self.running: list[Message] = []
+        self.answered = 0
+        """Of those, whose answers are on their way."""
         self.revoking: frozenset[TopicPartition] = frozenset()
         self.going: frozenset[TopicPartition] = frozenset()
         """Revoked, until the loop takes again."""
@@ -97,12 +100,14 @@ class Stage:
         else:
             self.operation = self.loop.send(answer)
 
-    def _answer(self, operation: Operation) -> Any:  # noqa: C901 - a table
+    def _answer(self, operation: Operation) -> Any:  # noqa: C901, PLR0912 - a table
         match operation:
             case Take(n):
                 return self._taken(n)
             case Now():
                 return self.now
+            case Answered():
+                return self.answered
             case ResumedFrom(partitions):
                 return {source: self.marks.get(source) for source in partitions}
             case Start(jobs):
