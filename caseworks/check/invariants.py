@@ -303,7 +303,8 @@ def bounded(evidence: Evidence) -> Complaints:
             if size > limit:
                 yield f"case {case_id} holds {size} bytes, at most {limit}"
     for agent, most in evidence.in_flight.items():
-        allowed = min(evidence.agents[agent].in_flight_max, evidence.settings.in_flight_max)
+        # As many again may wait until their answers are acknowledged.
+        allowed = 2 * min(evidence.agents[agent].in_flight_max, evidence.settings.in_flight_max)
         if most > allowed:
             yield f"a worker of {agent} held {most} tasks, at most {allowed}"
     yield from steps.attempts_are_bounded(evidence)

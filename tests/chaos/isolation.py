@@ -57,6 +57,7 @@ THROUGHPUT_LEAST = 0.9
 P99_TIMES_MOST = 2.0
 SETTINGS = {
     "CASEWORKS_PAUSE_AFTER_FAILURES": "0",  # paused, it would do no harm
+    "CASEWORKS_STARTS_MAX": "3",  # as users have it: nobody is killed from outside here
     "CASEWORKS_TASKS_PARTITIONS": "4",
     "CASEWORKS_STUCK_AFTER_S": "1",
     "CASEWORKS_STUCK_MAX_S": "3",
