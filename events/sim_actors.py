@@ -194,12 +194,11 @@ class LoopRunner:
 
     def ready(self, now: float) -> bool:
         life = self.life
-        if life.frozen:
-            return False
         if not self._parked or now >= self._until:
-            return True
+            return not life.frozen
         version, activity = self._cluster.version, life.activity
-        if version == self._version and activity == self._activity:
+        # Asked most often of all, and mostly nothing has happened.
+        if (version == self._version and activity == self._activity) or life.frozen:
             return False
         settled = activity != self._activity and isinstance(self._pending, op.Collect)
         if settled or self._consumer.stirs():
@@ -351,8 +350,11 @@ class AgentStepper:
         self.life: Incarnation = life
         self.label, self.key = f"{life.label}/agents", f"{life.name}/agents"
         self.event_loop = event_loop
+        self._soon, self._later = event_loop.soon, event_loop.later
 
     def ready(self, now: float) -> bool:
+        if not self._soon and not self._later:
+            return False  # most agents, most of the time
         return self.event_loop.has_ready and not self.life.frozen
 
     def wakes_at(self) -> float:

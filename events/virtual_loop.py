@@ -16,7 +16,7 @@ import heapq
 import sys
 import warnings
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Sized
 from contextlib import suppress
 from contextvars import Context
 from itertools import count
@@ -141,6 +141,16 @@ class VirtualLoop(_Inside):
             self._running = False
             asyncio._set_running_loop(previous)  # noqa: SLF001
         return ran
+
+    @property
+    def soon(self) -> Sized:
+        """What runs at the next step; the same object for the loop's life."""
+        return self._ready
+
+    @property
+    def later(self) -> Sized:
+        """Timers, cancelled ones included; the same object for the loop's life."""
+        return self._timers
 
     @property
     def has_ready(self) -> bool:

@@ -114,7 +114,7 @@ class MemoryConsumer:
                 if position is None:
                     if not self._group.offsets.unstable(fetch.log.source):
                         return True
-                elif position < fetch.log.stable:
+                elif position < len(fetch.log.entries) and position < fetch.log.stable:
                     return True
         return False
 
@@ -194,6 +194,9 @@ class MemoryConsumer:
         for fetch in fetches:
             if len(kept) >= n:
                 break
+            position, log = fetch.position, fetch.log
+            if position is not None and position == len(log.entries):
+                continue  # read to its end, as most are
             if not fetch.paused and self._positioned(fetch):
                 self._read(fetch, n - len(kept), kept)
         return kept
