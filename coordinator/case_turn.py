@@ -27,14 +27,6 @@ from coordinator.effects import (
     SendTask,
     Tune,
 )
-from coordinator.partition import (
-    DUE,
-    NOTE_MARK,
-    PART_MARK,
-    POSITION_KEY,
-    encode_case,
-    keeps_whole,
-)
 from coordinator.turn import Turn
 from coordinator.versions import note_key, plan_of
 from coordinator.view import Parts, no_parts
@@ -42,11 +34,13 @@ from coordinator.workflow import Plan
 from coordinator.world import World
 from events.broker import Message, Record
 from events.dead_letters import dead_letter_record, letter_for
-from events.envelope import is_hostile
+from events.envelope import is_hostile, record_of, travelling_of
 from events.errors import PayloadError
-from schemas.commands import Command, Opened
-from schemas.lean_case import Case, Position, StepState
+from schemas.commands import Command, CorrelationCommand, FlockCommand, Opened, ShelfCommand
+from schemas.event import Event
+from schemas.lean_case import Case, StepState
 from schemas.outcome import Failure, Outcome
+from schemas.stored_event import StoredEvent
 
 TICK_AGAIN_S = 0.05
 """A timer that changed nothing fires again no sooner than this."""
@@ -193,6 +187,26 @@ class CaseTurn(Turn):
             return outcome
         return _failed(outcome, "case_too_large", f"with this output it would hold {held} bytes")
 
+    def addressed(
+        self,
+        said: Command | CorrelationCommand | FlockCommand | ShelfCommand,
+        ce_id: str,
+        event: Event | StoredEvent | None = None,
+    ) -> Record:
+        """A command on its way to whom it names; *event* is what it is said because of."""
+        writer = self.world.writer
+        return record_of(
+            said,
+            said.ce_type,
+            topic=writer.topics.inbox,
+            key=said.case_id,
+            ce_id=ce_id,
+            source=writer.source,
+            now=self.now,
+            travelling=() if event is None else travelling_of(event),
+            partition=self.world.home_of(said.case_id),
+        )
+
     def fail_step(self, message: Message) -> None:
         """The step of an outcome that cannot be committed fails."""
         try:
@@ -326,59 +340,9 @@ class CaseTurn(Turn):
                 else:
                     self.count("caseworks_outcomes_ignored_total", why=effect.why)
 
-    def write_changelog(self) -> None:
-        """One record per changed case, tombstones, and the position of each partition."""
-        topic, headers = self.world.writer.topics.cases, self.world.log_headers
-        for (partition, case_id), case in self.cases.items():
-            data = encode_case(case)
-            self.encoded[partition, case_id] = data
-            self.records.append(Record(topic, case_id.encode(), data, headers, partition))
-        self._drop_parts_of_ended()
-        self._write_beside()
-        for partition, entries in self.expired.items():
-            for _, digest in entries:
-                key = _case_id(digest).encode()
-                self.records.append(Record(topic, key, None, headers, partition))
-        for source, position in self.positions.items():
-            value = Position.trusted(inbox=position).to_json()
-            self.marks.append(Record(topic, POSITION_KEY, value, headers, source.partition))
-
-    def _drop_parts_of_ended(self) -> None:
-        """A case that is not kept whole takes its parts along."""
-        ended = {key for key, case in self.cases.items() if case is None or not keeps_whole(case)}
-        for partition, case_id in ended:
-            for name in self.world.states[partition].part_names(case_id):
-                self.parts[partition, case_id, name] = None
-        if self.parts:
-            for partition, case_id, name in self.parts:
-                if (partition, case_id) in ended:
-                    self.parts[partition, case_id, name] = None
-
-    def _write_beside(self) -> None:
-        """Parts, notes and entities that changed."""
-        topic, headers = self.world.writer.topics.cases, self.world.log_headers
-        for (partition, case_id, name), data in self.parts.items():
-            key = f"{case_id}{PART_MARK}{name}".encode()
-            self.records.append(Record(topic, key, data, headers, partition))
-        for (partition, note), data in self.notes.items():
-            key = f"{NOTE_MARK}{note}".encode()
-            self.records.append(Record(topic, key, data, headers, partition))
-        for (partition, entity), changed in self.entities.items():
-            if changed is None:
-                self.records.append(Record(topic, entity.encode(), None, headers, partition))
-            else:
-                value, due = changed
-                dated = (*headers, (DUE, repr(due).encode()))
-                self.records.append(Record(topic, entity.encode(), value, dated, partition))
-
 
 def _failed(outcome: Outcome, kind: str, message: str) -> Outcome:
     error = Failure(kind=kind, message=message)
     return outcome.model_copy(
         update={"status": "failed", "output": None, "delegates": (), "error": error}
     )
-
-
-def _case_id(digest: bytes) -> str:
-    text = digest.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -24,6 +24,12 @@ def digest_of(case_id: str) -> bytes:
     return digest
 
 
+def case_id_of(digest: bytes) -> str:
+    """The case id that has this digest."""
+    text = digest.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
 def entry_of(case_id: str, closed: float) -> bytes:
     """What is kept of a case closed at this time (seconds since the epoch)."""
     return digest_of(case_id) + max(0, int(closed // HOUR_S)).to_bytes(4)

@@ -20,9 +20,10 @@ from coordinator.correlation import (
     next_due,
     tick,
 )
+from coordinator.decoding import read
 from events.broker import Message, Record
 from events.dead_letters import letter_headers
-from events.envelope import event_record, record_of, travelling_of
+from events.envelope import event_record
 from events.errors import PayloadError
 from schemas.base import instant
 from schemas.commands import (
@@ -79,7 +80,7 @@ def listen_record(turn: CaseTurn, case: Case, event_type: str, *, on: bool) -> R
 
     It wants what happened since its own event did, however late that one was taken.
     """
-    writer, subject = turn.world.writer, case.event.subject or ""
+    subject = case.event.subject or ""
     listen = Listen(
         case_id=correlation_id_of(event_type, subject),
         listener=case.case_id,
@@ -88,26 +89,12 @@ def listen_record(turn: CaseTurn, case: Case, event_type: str, *, on: bool) -> R
         since=min(case.event.time, instant(case.opened)),
         until=instant(case.deadline) if on else None,
     )
-    return record_of(
-        listen,
-        Listen.ce_type,
-        topic=writer.topics.inbox,
-        key=listen.case_id,
-        ce_id=f"{case.case_id}:{event_type}:{case.published}:{'on' if on else 'off'}",
-        source=writer.source,
-        now=turn.now,
-        travelling=travelling_of(case.event),
-        partition=turn.world.home_of(listen.case_id),
-    )
+    ce_id = f"{case.case_id}:{event_type}:{case.published}:{'on' if on else 'off'}"
+    return turn.addressed(listen, ce_id, case.event)
 
 
 def _decode(message: Message) -> CorrelationCommand:
-    model = CORRELATION_COMMANDS[message.header("ce_type") or ""]
-    try:
-        given = model.from_json(message.value or b"")
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise PayloadError("schema", f"{first['loc']}: {first['msg']}") from None
+    given = read(CORRELATION_COMMANDS[message.header("ce_type") or ""], message)
     named = (
         (given.type, given.subject)
         if isinstance(given, Listen)
@@ -157,19 +144,8 @@ def _carry_out(turn: CaseTurn, effect: CorrelationEffect) -> list[Record]:
 
 
 def _signal(turn: CaseTurn, case_id: str, event: Event) -> Record:
-    writer = turn.world.writer
     signal = Signal(case_id=case_id, name=event.type, data=event.data, signal_id=event.case_id)
-    return record_of(
-        signal,
-        Signal.ce_type,
-        topic=writer.topics.inbox,
-        key=case_id,
-        ce_id=f"{case_id}:{event.case_id}",
-        source=writer.source,
-        now=turn.now,
-        travelling=travelling_of(event),
-        partition=turn.world.home_of(case_id),
-    )
+    return turn.addressed(signal, f"{case_id}:{event.case_id}", event)
 
 
 def _given_back(turn: CaseTurn, event: Event) -> list[Record]:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, assert_never
 
 from pydantic import ValidationError
 
+from coordinator.decoding import read
 from coordinator.effects import AskFlock, LeaveFlock
 from coordinator.flock import Counted, FlockEffect, Tell, apply, next_due, tick
 from coordinator.workflow import Plan
-from events.broker import Message, Record
-from events.envelope import record_of, travelling_of
+from events.broker import Message
 from events.errors import PayloadError
 from schemas.base import instant
 from schemas.case import Flock
@@ -38,34 +38,13 @@ def carry_out(turn: CaseTurn, case: Case, plan: Plan, effect: AskFlock | LeaveFl
         said = Join(case_id=home, member=case.case_id, until=until, window_s=window_s)
     else:
         said = Leave(case_id=home, member=case.case_id, answer=effect.answer)
-    kind = said.ce_type.rpartition(".")[2]
-    turn.records.append(_record(turn, said, home, f"{case.case_id}:{kind}:{case.published}", case))
-
-
-def _record(
-    turn: CaseTurn, said: FlockCommand | Flocked, home: str, ce_id: str, case: Case | None = None
-) -> Record:
-    writer = turn.world.writer
-    return record_of(
-        said,
-        said.ce_type,
-        topic=writer.topics.inbox,
-        key=home,
-        ce_id=ce_id,
-        source=writer.source,
-        now=turn.now,
-        travelling=() if case is None else travelling_of(case.event),
-        partition=turn.world.home_of(home),
-    )
+    ce_id = f"{case.case_id}:{said.ce_type.rpartition('.')[2]}:{case.published}"
+    turn.records.append(turn.addressed(said, ce_id, case.event))
 
 
 def command(turn: CaseTurn, message: Message, model: type[FlockCommand]) -> None:
     """Apply one command to its flock, or forward it. Raises `PayloadError`."""
-    try:
-        given = model.from_json(message.value or b"")
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise PayloadError("schema", f"{first['loc']}: {first['msg']}") from None
+    given = read(model, message)
     turn.count("caseworks_commands_total", kind=given.ce_type.rpartition(".")[2])
     if turn.forwarded(message, given.case_id):
         return
@@ -115,7 +94,7 @@ def _tell(turn: CaseTurn, effects: list[FlockEffect]) -> None:
                 said = Flocked(case_id=case_id, leader=leader, answer=answer)
                 end = "answered" if answer is not None else "told"
                 ce_id = f"{case_id}:{leader}:{end}"
-                turn.records.append(_record(turn, said, case_id, ce_id))
+                turn.records.append(turn.addressed(said, ce_id))
             case Counted(end):
                 turn.count("caseworks_coalesced_total", end=end)
             case _:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from coordinator.admission import OPEN_NOTE, TELL_S, Telling
 from coordinator.case_turn import CaseTurn
+from coordinator.changelog import write_changelog
 from coordinator.outages import Fleet, Outages
 from coordinator.partition import ENTITY_MARK, PartitionState, keeps_whole
 from coordinator.records import Writer
@@ -156,7 +157,7 @@ class Orchestrator:
         if not turn.positions:
             return None
         turn.quiet = not turn.records
-        turn.write_changelog()
+        write_changelog(turn)
         return turn
 
     def reject(self, message: Message, now: float, error: str) -> CaseTurn:
@@ -166,7 +167,7 @@ class Orchestrator:
         turn.bury_command(message, PayloadError("rejected", error))
         if message.header("ce_type") == Outcome.ce_type:
             turn.fail_step(message)
-        turn.write_changelog()
+        write_changelog(turn)
         return turn
 
     def promote(self, turn: Turn, ends: LogEnds = UNKNOWN) -> None:

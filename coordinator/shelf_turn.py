@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from coordinator.decoding import read
 from coordinator.effects import Recall, Retain, Work
 from coordinator.fallback import MISS
 from coordinator.keys import step_of
 from coordinator.shelf import Place, next_due, place_of, recall, retain, tick
 from coordinator.workflow import Plan
 from events.broker import Message, Record
-from events.envelope import record_of, travelling_of
-from events.errors import PayloadError
 from schemas.base import instant
 from schemas.case import KeptOutput, Shelf
 from schemas.commands import RecallOutput, RetainOutput
@@ -56,7 +55,7 @@ def carry_out(turn: CaseTurn, case: Case, plan: Plan, effect: Recall | Retain) -
             agent_version=state.agent_version,
         )
     ce_id = f"{task_id}:{state.attempt}:{command.ce_type.rpartition('.')[2]}"
-    turn.records.append(_record(turn, command, place.shelf_id, ce_id, case))
+    turn.records.append(turn.addressed(command, ce_id, case.event))
 
 
 def _place(case: Case, plan: Plan, work: Work) -> Place:
@@ -74,33 +73,12 @@ def _place(case: Case, plan: Plan, work: Work) -> Place:
     )
 
 
-def _record(
-    turn: CaseTurn, said: RecallOutput | RetainOutput | Outcome, home: str, ce_id: str, case: Case
-) -> Record:
-    writer = turn.world.writer
-    return record_of(
-        said,
-        said.ce_type,
-        topic=writer.topics.inbox,
-        key=home,
-        ce_id=ce_id,
-        source=writer.source,
-        now=turn.now,
-        travelling=travelling_of(case.event),
-        partition=turn.world.home_of(home),
-    )
-
-
 # --- at the shelf
 
 
 def command(turn: CaseTurn, message: Message, model: type[RecallOutput | RetainOutput]) -> None:
     """Apply one command to its shelf, or forward it. Raises `PayloadError`."""
-    try:
-        given = model.from_json(message.value or b"")
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise PayloadError("schema", f"{first['loc']}: {first['msg']}") from None
+    given = read(model, message)
     turn.count("caseworks_commands_total", kind=given.ce_type.rpartition(".")[2])
     if turn.forwarded(message, given.case_id):
         return
@@ -123,7 +101,7 @@ def command(turn: CaseTurn, message: Message, model: type[RecallOutput | RetainO
 
 
 def _answer(turn: CaseTurn, asked: RecallOutput, found: KeptOutput | None) -> Record:
-    now, writer = instant(turn.now), turn.world.writer
+    now = instant(turn.now)
     missing = Failure(kind=MISS, message="no output for this input is kept")
     outcome = Outcome(
         task_id=asked.task_id,
@@ -138,16 +116,7 @@ def _answer(turn: CaseTurn, asked: RecallOutput, found: KeptOutput | None) -> Re
         started_at=now,
         finished_at=now,
     )
-    return record_of(
-        outcome,
-        outcome.ce_type,
-        topic=writer.topics.inbox,
-        key=asked.asker,
-        ce_id=f"{asked.task_id}:{asked.attempt}:{CACHE}",
-        source=writer.source,
-        now=turn.now,
-        partition=turn.world.home_of(asked.asker),
-    )
+    return turn.addressed(outcome, f"{asked.task_id}:{asked.attempt}:{CACHE}")
 
 
 def tick_shelf(turn: CaseTurn, partition: int, key: str) -> None:

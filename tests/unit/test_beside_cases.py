@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from coordinator.case_turn import CaseTurn
+from coordinator.changelog import write_changelog
 from coordinator.orchestrator import Orchestrator
 from coordinator.partition import PartitionState
 from events.broker import Message, Record, TopicPartition
@@ -31,7 +32,7 @@ class Notebook(Desk):
         for name, changed in changes.items():
             getattr(turn, name).update(changed)
         turn.positions[TopicPartition("cw.inbox", HOME)] = self.inbox[HOME]
-        turn.write_changelog()
+        write_changelog(turn)
         if promote:
             self.it.promote(turn)
             self.keep(turn)
@@ -121,7 +122,7 @@ def test_a_part_written_in_the_turn_that_closes_its_case_is_not_left_behind() ->
     turn = CaseTurn(world=desk.it.world, now=desk.now)
     turn.parts[HOME, CASE_ID, "late"] = b"x"
     turn.command(desk.message(Cancel(case_id=CASE_ID)))
-    turn.write_changelog()
+    write_changelog(turn)
 
     written = [r for r in turn.records if r.key == f"{CASE_ID}/late".encode()]
     assert [record.value for record in written] == [None]
