@@ -63,11 +63,15 @@ def _did(draft: Draft, name: str) -> bool:
 
 
 def _ends(draft: Draft) -> dict[str, float]:
-    """When each step ended; never before those that it read, whatever the clock said."""
+    """When each step ended; never before those that it waited for, whatever the clock said."""
     ends: dict[str, float] = {}
     for name in draft.plan.order:
-        read = (ends[source] for source in draft.plan.steps[name].after)
-        ends[name] = max(draft.steps[name].ended or 0.0, *read, 0.0)
+        step = draft.plan.steps[name]
+        before = [ends[source] for source in step.after]
+        if step.join == "any":  # the first of those that were done
+            done = (each for each in step.after if draft.steps[each].status == "done")
+            before = [min((ends[each] for each in done), default=0.0)]
+        ends[name] = max(draft.steps[name].ended or 0.0, *before, 0.0)
     return ends
 
 

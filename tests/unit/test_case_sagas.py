@@ -64,6 +64,22 @@ def test_finished_steps_are_undone_in_reverse_order_before_the_case_fails() -> N
     ]
 
 
+def test_who_lost_a_race_and_ended_later_is_undone_before_who_did_not_wait_for_it() -> None:
+    it = machine(
+        step("first"),
+        step("second", undo="release"),
+        step("third", "first", "second", join="any", undo="refund"),
+        step("check", "second", on_dead_letter="fail"),
+    )
+    it.ends("first")
+    it.ends("third")
+    it.now += 1
+    it.ends("second")
+
+    assert sent(it.ends("check", "failed")) == ["second~undo"]
+    assert sent(it.ends("second~undo")) == ["third~undo"]
+
+
 def test_what_could_not_be_undone_is_in_the_result() -> None:
     it = saga()
     it.ends("first")
