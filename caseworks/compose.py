@@ -46,7 +46,7 @@ from coordinator.intake import Intake
 from coordinator.orchestrator import Orchestrator
 from coordinator.store import DictStore
 from coordinator.transactional import LoopLimits, TransactionalLoop
-from coordinator.turn import Processor
+from coordinator.turn import Processor, Watch
 from events import metrics
 from events.broker import Broker, ConsumerSpec, Producer, TopicPartition
 from events.dispatch import Clock, Executor, Handles, Listener
@@ -190,7 +190,7 @@ class System:
 
         return (
             self._transactional("intake", settings.topics.events, intake),
-            self._transactional("orchestrator", settings.topics.inbox, orchestrator, waits=outages),
+            self._transactional("orchestrator", settings.topics.inbox, orchestrator, watch=outages),
         )
 
     def controller(self) -> Actor:
@@ -313,7 +313,7 @@ class System:
         topic: str,
         processor: Callable[[], Processor],
         take_timeout_s: float = 0.0,
-        waits: Admission | None = None,
+        watch: Watch | None = None,
     ) -> Actor:
         settings, name = self.settings, self._name(loop)
         wait_s = max(settings.take_timeout_s, take_timeout_s)
@@ -338,8 +338,8 @@ class System:
 
         def run() -> Loop:
             control = TopicPartition(settings.topics.control, 0)
-            admission = Admission(control, settings.cases_open_max) if loop == "intake" else waits
-            begun = TransactionalLoop(processor(), name, limits, admission)
+            watched = Admission(control, settings.cases_open_max) if loop == "intake" else watch
+            begun = TransactionalLoop(processor(), name, limits, watched)
             self.loops.append(begun)
             return begun.run()
 

@@ -37,4 +37,4 @@ def outages_of(app: App, settings: Settings) -> Outages | None:
     steps = (step for plan in app.plans for step in plan.spec.steps)
     if all(step.degrade_after_s is None for step in steps):
         return None
-    return Outages(TopicPartition(settings.topics.control, 0), cases_open_max=0)
+    return Outages(TopicPartition(settings.topics.control, 0))

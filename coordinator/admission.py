@@ -9,7 +9,7 @@ never expires. The limit is soft: what is between intake and the owners is not c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import ValidationError
@@ -59,12 +59,17 @@ class Telling:
 
 @dataclass(slots=True)
 class Admission:
-    """What intake knows of the counts, and whether it waits."""
+    """What intake knows of the counts, and whether it waits: a `Watch`."""
 
     log: TopicPartition
     cases_open_max: int
     counts: dict[int, int] = field(default_factory=dict)
     full: bool = False
+
+    @property
+    def said(self) -> Mapping[str, int]:
+        """What is told when intake begins or ends waiting."""
+        return {"open": self.open_count, "limit": self.cases_open_max}
 
     @property
     def open_count(self) -> int:

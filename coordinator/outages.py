@@ -11,19 +11,29 @@ from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
-from coordinator.admission import Admission
 from coordinator.retries import RetryBudgets
-from events.broker import Message
+from events.broker import Message, TopicPartition
 from schemas.agent import AgentSpec
 from schemas.control import CONTROL_VERSION, Breaker
 
 
 @dataclass(slots=True)
-class Outages(Admission):
-    """Dependencies whose breaker is not closed; the loop that looks at them never waits."""
+class Outages:
+    """Dependencies whose breaker is not closed: a `Watch` that no loop waits for."""
 
+    log: TopicPartition
     since: dict[str, float] = field(default_factory=dict)
     """By dependency: since when, in seconds since the epoch."""
+
+    @property
+    def full(self) -> bool:
+        """Never."""
+        return False
+
+    @property
+    def said(self) -> Mapping[str, int]:
+        """Nothing: nobody waits."""
+        return {}
 
     def learn(self, messages: Sequence[Message]) -> bool:
         """Take decisions over; those that cannot be read change nothing."""

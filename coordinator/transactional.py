@@ -11,8 +11,7 @@ from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from coordinator.admission import Admission
-from coordinator.turn import Processor, Turn
+from coordinator.turn import Processor, Turn, Watch
 from events.broker import LogEnds, Message, Taken, TopicPartition
 from events.errors import (
     AbortableError,
@@ -69,7 +68,7 @@ class LoopLimits:
     company_s: float = 0.002
     """How long a turn that nobody waits for waits for more."""
     watch_s: float = 1.0
-    """How often a loop with an admission looks whether it must wait."""
+    """How often a loop looks at what it watches."""
 
 
 @dataclass(slots=True)
@@ -94,13 +93,13 @@ class TransactionalLoop:
         processor: Processor,
         name: str,
         limits: LoopLimits,
-        admission: Admission | None = None,
+        watch: Watch | None = None,
     ) -> None:
         """*name* is the transactional id: `{ns}-{loop}-{instance}`, stable (rule 4).
 
-        *admission*: says when the loop takes nothing (rule 7).
+        *watch*: says when the loop takes nothing (rule 7).
         """
-        self.admission = admission
+        self.watch = watch
         self.watched_at = 0.0
         self.watched_to = 0
         self.processor = processor
@@ -140,7 +139,7 @@ class TransactionalLoop:
             elif self.inherited:
                 yield from self._release_departed()
             now: float = yield Now()
-            yield from self._watch(now)
+            yield from self._look(now)
             try:
                 turn = self.processor.plan(messages, self.ready, now)
                 if turn is not None and turn.quiet and self._waits(messages):
@@ -299,29 +298,28 @@ class TransactionalLoop:
 
     # --- waiting while too many cases are open (rule 7)
 
-    def _watch(self, now: float) -> Step:
-        """Once a second, read what owners told, and stop or start taking."""
-        admission = self.admission
-        if admission is None or abs(now - self.watched_at) < self.limits.watch_s:
+    def _look(self, now: float) -> Step:
+        """Once a second, read what others told, and stop or start taking."""
+        watch = self.watch
+        if watch is None or abs(now - self.watched_at) < self.limits.watch_s:
             return
         self.watched_at = now
-        asked = ReadLogs({admission.log: self.watched_to}, self.limits.restore_batch)
-        told = (yield from self._repeat(asked))[admission.log]
+        asked = ReadLogs({watch.log: self.watched_to}, self.limits.restore_batch)
+        told = (yield from self._repeat(asked))[watch.log]
         self.watched_to = told.next_offset
-        was = admission.full
-        full = admission.learn(told.messages)
-        said = {"open": admission.open_count, "limit": admission.cases_open_max}
+        was = watch.full
+        full = watch.learn(told.messages)
         if full and not was:
             yield from self._hold(self.ready)
-            yield Note("full", {"loop": self.processor.name, **said})
+            yield Note("full", {"loop": self.processor.name, **watch.said})
         elif was and not full:
             yield Resume(tuple(self.ready))
-            yield Note("room", {"loop": self.processor.name, **said})
+            yield Note("room", {"loop": self.processor.name, **watch.said})
 
     def _hold(self, partitions: Iterable[TopicPartition]) -> Step:
         """What was opened delivers nothing while too many cases are open."""
         held = tuple(partitions)
-        if held and self.admission is not None and self.admission.full:
+        if held and self.watch is not None and self.watch.full:
             yield Pause(held)
 
     # --- one transaction (rules 2 and 5)

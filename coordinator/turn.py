@@ -45,6 +45,25 @@ class Adopted:
     """Why a state that was there cannot be trusted and was thrown away: a stable word."""
 
 
+class Watch(Protocol):
+    """What a loop reads once a second beside its work, and may have to wait for (rule 7)."""
+
+    @property
+    def log(self) -> TopicPartition:
+        """Where that stands."""
+
+    @property
+    def full(self) -> bool:
+        """Whether the loop takes nothing for now."""
+
+    @property
+    def said(self) -> Mapping[str, int]:
+        """What is told of it when the loop begins or ends waiting."""
+
+    def learn(self, messages: Sequence[Message]) -> bool:
+        """Take over what was read; whether the loop takes nothing from now on."""
+
+
 class Processor(Protocol):
     """The pure side of a loop: messages in, a turn out, state changed only by `promote`."""
 

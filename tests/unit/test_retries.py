@@ -103,7 +103,7 @@ def said(state: BreakerState, at: float, v: int = 1) -> Message:
 
 
 def fleet(*messages: Message) -> Fleet:
-    outages = Outages(TopicPartition("cw.control", 0), cases_open_max=0)
+    outages = Outages(TopicPartition("cw.control", 0))
     assert not outages.learn(messages)
     agents = {"kb": AgentSpec(name="kb", calls=("crm",)), "rules": AgentSpec(name="rules")}
     return Fleet(agents, outages, RetryBudgets())
