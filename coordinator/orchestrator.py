@@ -148,7 +148,7 @@ class Orchestrator:
         self, messages: Sequence[Message], ready: Mapping[TopicPartition, int | None], now: float
     ) -> CaseTurn | None:
         """Apply what came and what is due; encode what changed."""
-        turn = CaseTurn(world=self.world, now=now)
+        turn = self._turn(now)
         for source, position in ready.items():
             self._fire(turn, source, position or 0)
             self._tell(turn, source, position or 0)
@@ -160,9 +160,14 @@ class Orchestrator:
         write_changelog(turn)
         return turn
 
+    def _turn(self, now: float) -> CaseTurn:
+        """A new one; what the last one took of retry budgets without a commit is free again."""
+        self.world.retries.take_back()
+        return CaseTurn(world=self.world, now=now)
+
     def reject(self, message: Message, now: float, error: str) -> CaseTurn:
         """Set a command aside that cannot be committed; its step fails."""
-        turn = CaseTurn(world=self.world, now=now)
+        turn = self._turn(now)
         turn.positions[message.source] = message.offset + 1
         turn.bury_command(message, PayloadError("rejected", error))
         if message.header("ce_type") == Outcome.ce_type:
@@ -173,6 +178,7 @@ class Orchestrator:
     def promote(self, turn: Turn, ends: LogEnds = UNKNOWN) -> None:
         """The overlay becomes the state, which is as far as the changelog from then on (rule 3)."""
         assert isinstance(turn, CaseTurn)  # a loop gives back what `plan` made
+        self.world.retries.keep()
         for partition, fired in turn.fired.items():
             self.states[partition].fired(turn.now, fired)
         for (partition, case_id, name), part in turn.parts.items():

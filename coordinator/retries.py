@@ -5,13 +5,16 @@ plus a share of its first attempts. A retry beyond that gets the next free slot 
 and so waits once: it is not dropped, and burns no attempt. What a dependency puts off (`deferred`)
 is no retry.
 
+What a turn takes is its own until the turn is committed, like everything else that it changes: a
+turn may be planned more than once before that.
+
 Sources: retry budgets as in Finagle (a share and a floor); slots by the virtual scheduling form of
 the generic cell rate algorithm (ITU-T I.371).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 WINDOW_S = 10.0
 """First attempts are counted over this, and so many seconds of unspent budget may go at once."""
@@ -57,19 +60,28 @@ class RetryBudgets:
 
     limits: RetryLimits = DEFAULT_LIMITS
     _of: dict[str, _Budget] = field(default_factory=dict)
+    _touched: dict[str, _Budget] = field(default_factory=dict)
+    """As they are when the turn is committed."""
+
+    def keep(self) -> None:
+        """What was counted so far was sent."""
+        self._of.update(self._touched)
+        self._touched.clear()
+
+    def take_back(self) -> None:
+        """What was counted since the last `keep` was not."""
+        self._touched.clear()
 
     def first(self, agent: str, now: float) -> None:
         """A first attempt was sent."""
-        budget = self._of.get(agent)
-        if budget is None:
-            budget = self._of[agent] = _Budget(began=now)
+        budget = self._touched.get(agent) or self._touch(agent, now)
         if not 0 <= now - budget.began < WINDOW_S:
             budget.turn_to(now)
         budget.firsts += 1
 
     def retry_at(self, agent: str, due: float, now: float) -> float:
         """When a retry that is due then may be sent: then, or later. It is counted as sent."""
-        budget = self._of.setdefault(agent, _Budget(began=now))
+        budget = self._touched.get(agent) or self._touch(agent, now)
         budget.turn_to(now)
         fresh = 1.0 - (now - budget.began) / WINDOW_S
         per_s = (budget.firsts + budget.before * fresh) / WINDOW_S
@@ -78,3 +90,8 @@ class RetryBudgets:
         late = min(max(0.0, slot - now - WINDOW_S), POSTPONE_MAX_S)
         budget.slot = min(slot, now + WINDOW_S + POSTPONE_MAX_S)
         return due + late
+
+    def _touch(self, agent: str, now: float) -> _Budget:
+        known = self._of.get(agent)
+        budget = self._touched[agent] = _Budget(began=now) if known is None else replace(known)
+        return budget

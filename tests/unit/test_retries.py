@@ -90,6 +90,66 @@ def test_a_retry_that_is_postponed_is_counted_and_burns_one_attempt_only() -> No
     assert late == 4
 
 
+def test_what_is_taken_back_was_never_charged_and_what_is_kept_stays() -> None:
+    budgets = RetryBudgets(LIMITS)
+    dues(budgets, 7)
+    budgets.keep()
+    budgets.first("kb", START)
+    dues(budgets, 100)
+    budgets.retry_at("reply", START, START)
+    budgets.take_back()
+
+    assert dues(budgets, 4)[2:] == [0.0, 1.0]
+    assert dues(budgets, 1) == [2.0]
+
+
+def failing(desk: Desk, event_id: str) -> Message:
+    """A case is opened; what its first attempt says."""
+    command = opened(desk.plan, event(event_id))
+    desk.tell(command)
+    case = desk.case(command.case_id)
+    assert case is not None
+    return desk.message(outcome(case, "triage", "retry"))
+
+
+def test_a_turn_that_is_planned_again_is_charged_once() -> None:
+    desk = Desk(retries=RetryLimits(share=0.0, floor_per_s=0.1))
+    message = failing(desk, "e1")
+    for _ in range(5):
+        turn = desk.turn(message, promote=False)
+        assert turn is not None
+        assert _POSTPONED not in turn.counts
+
+    desk.turn(message)
+    other = desk.turn(failing(desk, "e2"))
+    assert other is not None
+    assert other.counts[_POSTPONED] == 1
+
+
+def test_a_retry_that_is_set_aside_is_not_charged() -> None:
+    desk = Desk(retries=RetryLimits(share=0.0, floor_per_s=0.1))
+    message = failing(desk, "e1")
+    desk.turn(message, promote=False)
+    desk.it.promote(desk.it.reject(message, desk.now, "it cannot be committed"))
+
+    other = desk.turn(failing(desk, "e2"))
+    assert other is not None
+    assert _POSTPONED not in other.counts
+
+
+def test_a_first_attempt_that_was_not_sent_earns_no_retries() -> None:
+    desk = Desk(retries=RetryLimits(share=1.0, floor_per_s=0.1))
+    for number in range(100):
+        desk.turn(desk.message(opened(desk.plan, event(f"never{number}"))), promote=False)
+    late = 0
+    for number in range(4):
+        turn = desk.turn(failing(desk, f"e{number}"))
+        assert turn is not None
+        late += int(turn.counts.get(_POSTPONED, 0))
+
+    assert late == 2
+
+
 _POSTPONED = ("caseworks_retries_postponed_total", (("agent", "triage"),))
 
 
