@@ -233,14 +233,13 @@ class Tail:
             if partition not in self._logs and partition not in self._begun:
                 self._begun[partition] = EffectLog(self._known_max)
         logs = {p: (self._logs if p in self._logs else self._begun)[p] for p in partitions}
-        ends = {p: reader.end(TopicPartition(self._topic, p), committed=True) for p in partitions}
+        by_source = {TopicPartition(self._topic, p): log for p, log in logs.items()}
+        ends = reader.ends(by_source.keys(), committed=True)
         while behind := {
-            TopicPartition(self._topic, p): log.position
-            for p, log in logs.items()
-            if log.position < ends[p]
+            source: log.position for source, log in by_source.items() if log.position < ends[source]
         }:
             for source, found in reader.read_many(behind, SLICE).items():
-                log = logs[source.partition]
+                log = by_source[source]
                 unread = log.unread
                 self._verdicts.extend(log.learn(found.messages, self._claims))
                 log.position = max(log.position, found.next_offset)
