@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
+from agents.effects.effects import SLACK_S
 from agents.effects.states import EffectLog, Standing, read_effect
 from caseworks.inbox import produce
 from caseworks.scan import partition_counts, partitions_of, records
@@ -20,8 +21,6 @@ from events.partitioner import partition_of
 from events.settings import Settings
 from schemas.base import instant
 from schemas.effect import Effect
-
-MARGIN_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +37,9 @@ class Unsettled:
     def running_at(self, now: float) -> bool:
         """Whether its claimant may still be at it. `now` in seconds since the epoch."""
         until = self.claim.until if self.claim is not None else None
-        may = self.standing.state == "claimed" and until is not None
-        return may and until is not None and until.timestamp() + MARGIN_S > now
+        if self.standing.state != "claimed" or until is None:
+            return False
+        return until.timestamp() + SLACK_S > now
 
 
 def unsettled(messages: Iterable[Message]) -> list[Unsettled]:
