@@ -7,31 +7,20 @@ case, goes into tasks as it stands.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from msgspec import Meta, Struct
 
 from schemas.event import Event, EventRef, Priority
+from schemas.lean import LeanEvent
 
-Instant = Annotated[datetime, Meta(tz=True)]
 _NULL = msgspec.Raw(b"null")
 
 
-class _Attributes(Struct, frozen=True, gc=False):
-    """See `schemas.event.Event`."""
+class _Attributes(LeanEvent, frozen=True, gc=False):
+    """Its data is left as it stands."""
 
-    id: str
-    source: str
-    type: str
-    time: Instant
-    subject: str | None = None
     data: msgspec.Raw = _NULL
-    tenant: str | None = None
-    priority: Priority = "normal"
-    deadline: Instant | None = None
-    dataclass: str | None = None
-    traceparent: str | None = None
 
 
 class StoredEvent:
