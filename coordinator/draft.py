@@ -129,7 +129,7 @@ class Draft(CaseView):
 
     def start(self, key: str, step: StepSpec, agent: str | None, **fields: Any) -> None:
         """Send a step to an agent, or to who stands in for one that has been away for too long."""
-        if step.degrade_after_s is None or not fallback.started(self, key, step, agent):
+        if not fallback.started(self, key, step, agent):
             self.send(key, "send", agent=agent, **fields)
 
     def backstop(self, step: StepSpec) -> float | None:

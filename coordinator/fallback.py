@@ -31,13 +31,8 @@ WHY_MAX = 200
 
 def started(draft: Draft, key: str, step: StepSpec, agent: str | None) -> bool:
     """Whether a step began with who stands in, its agent having been away for too long."""
-    if step.degrade_after_s is None or agent is None:
-        return False
-    since = draft.around.away(agent)
-    if since is None or draft.now < since + step.degrade_after_s:
-        return False
-    error = Failure(kind=AWAY, message=f"away for {draft.now - since:.0f} s")
-    return _hand_on_from(draft, key, agent, error, waits=True)
+    error = _overdue(draft, step, draft.around.away(agent or ""))
+    return error is not None and _hand_on_from(draft, key, agent or "", error, waits=True)
 
 
 def hand_on(draft: Draft, key: str, error: Failure, outcome: Outcome | None) -> bool:
@@ -78,8 +73,7 @@ def _hand_on_from(
 
 
 def _away(draft: Draft, step: StepSpec, agent: str) -> bool:
-    since = draft.around.away(agent) if step.degrade_after_s is not None else None
-    return since is not None and draft.now >= since + (step.degrade_after_s or 0.0)
+    return _overdue(draft, step, draft.around.away(agent)) is not None
 
 
 def told(agent: str, error: Failure) -> str:
@@ -88,6 +82,14 @@ def told(agent: str, error: Failure) -> str:
 
 
 # --- patience
+
+
+def _overdue(draft: Draft, step: StepSpec, since: float | None) -> Failure | None:
+    """What is wrong with an agent that is away since then, once the step waits no longer for it."""
+    patience_s = step.degrade_after_s
+    if patience_s is None or since is None or draft.now < since + patience_s:
+        return None
+    return Failure(kind=AWAY, message=f"away for {draft.now - since:.0f} s")
 
 
 def look_at(step: StepSpec, handed: tuple[str, ...], now: float) -> float | None:
@@ -108,16 +110,15 @@ def looks(draft: Draft, state: StepState) -> bool:
 def look(draft: Draft, key: str) -> None:
     """Hand a step on whose agent has been away for too long; else look again later."""
     state, step = draft.at(key), draft.spec(key)
-    patience = step.degrade_after_s
     since = _since(draft, state)
-    if patience is not None and since is not None and draft.now >= since + patience:
-        error = Failure(kind=AWAY, message=f"away for {draft.now - since:.0f} s")
+    error = _overdue(draft, step, since)
+    if error is not None:
         if _hand_on_from(draft, key, state.agent or "", error, waits=True):
             return
         since = None
     again = look_at(step, state.handed, draft.now)
     if again is not None and since is not None:
-        again = min(again, max(since + (patience or 0.0), draft.now + LOOK_MIN_S))
+        again = min(again, max(since + (step.degrade_after_s or 0.0), draft.now + LOOK_MIN_S))
     draft.replace(key, look=again)
 
 
