@@ -175,6 +175,8 @@ def correlation_id_of(event_type: str, subject: str) -> str:
     return str(uuid5(NAMESPACE_URL, f"{event_type}\n{subject}"))
 
 
+# --- the inbox by `ce_type`
+
 Command = Opened | Outcome | Progress | Signal | Decision | Cancel | Replay | Drop | Flocked
 """What moves a case."""
 CorrelationCommand = Correlated | Listen
@@ -195,4 +197,3 @@ ShelfCommand = RetainOutput | RecallOutput
 SHELF_COMMANDS: dict[str, type[ShelfCommand]] = {
     model.ce_type: model for model in (RetainOutput, RecallOutput)
 }
-"""The inbox by `ce_type`."""
