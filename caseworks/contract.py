@@ -77,6 +77,8 @@ def _messages(local: str) -> tuple[tuple[str, ...], bool]:
             return ("approval_requested", "approval_ended"), False
         case ["effects"]:
             return ("effect",), False
+        case ["feedback"]:
+            return ("feedback",), True
         case ["audit", "letters"]:
             return ("letter_handled", "letter_run"), False
         case ["tasks", *_]:

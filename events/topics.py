@@ -85,6 +85,11 @@ class Topics:
         return f"{self.namespace}.approvals"
 
     @property
+    def feedback(self) -> str:
+        """What people thought of results."""
+        return f"{self.namespace}.feedback"
+
+    @property
     def effects(self) -> str:
         """The ledger of outside calls; partition n belongs to inbox partition n."""
         return f"{self.namespace}.effects"
@@ -165,6 +170,9 @@ def _fixed(topics: Topics, count: Partitions) -> tuple[TopicSpec, ...]:
             partitions_fixed=True,
         ),
         TopicSpec(topics.approvals, "case id", count.results, asked, _delete(30)),
+        TopicSpec(
+            topics.feedback, "case id", count.results, "ratings and corrections", _delete(90)
+        ),
         TopicSpec(topics.letter_audit, "dead letter", 1, "replays and drops", _delete(90)),
         TopicSpec(topics.requests, "kind:name", 1, "what workers and people ask", _delete(7)),
         TopicSpec(topics.control, "kind:name", 1, "what the controller decided", _compact()),
