@@ -97,6 +97,12 @@ _ALL = (
     _counter("model_calls", "Calls to a model by how they ended.", "model", "status"),
     _counter("model_tokens", "Tokens sent to a model and received.", "model", "direction"),
     _counter("model_usd", "US dollars spent on a model.", "model"),
+    # the API
+    _counter("api_requests", "Requests by what they were for and their answer.", "route", "status"),
+    _histogram("api_seconds", "Request to answer; of a stream, its life.", "route", buckets=LONG_S),
+    _counter("api_events", "Events that Kafka acknowledged to the API, by type.", "type"),
+    _gauge("api_streams", "Streams that are open."),
+    _counter("api_streams_dropped", "Streams whose client did not read.", "why"),
     # processes
     _gauge("consumer_lag", "Records a group has not done.", "group", "topic", "partition"),
     _counter("process_restarts", "Processes that a supervisor started again.", "role"),

@@ -123,6 +123,43 @@ class Settings(BaseSettings):
     drain_timeout_s: float = Field(default=5.0, ge=0)
     """How long a stopping or losing worker waits for running tasks."""
 
+    api_host: str = "127.0.0.1"
+    """Where the API listens; anywhere else than on this machine it wants keys or a provider."""
+    api_port: int = Field(default=8080, ge=0, le=65535)
+    """The API and the console; 0 picks a free one and prints it."""
+    api_keys_file: Path | None = None
+    """YAML: `keys: [{name, sha256, roles: [publish, read, decide, operate], tenant}]`."""
+    api_oidc_issuer: str = ""
+    """An OpenID provider whose tokens are accepted; empty: none."""
+    api_oidc_audience: str = ""
+    """Whom its tokens must be for."""
+    api_oidc_jwks: str = ""
+    """Its keys: an address or a file; empty: as its `.well-known` document says."""
+    api_oidc_roles_claim: str = "roles"
+    """The claim, or path of claims, that lists the roles."""
+    api_oidc_tenant_claim: str = "tenant"
+    api_requests_per_minute: int = Field(default=100, ge=0)
+    """Of one key whose file says nothing else; 0: no limit."""
+    api_requests_per_hour: int = Field(default=1_000, ge=0)
+    api_body_bytes_max: int = Field(default=1_048_576, ge=1)
+    """A request with a larger body is refused, as soon as that shows."""
+    api_header_timeout_s: float = Field(default=10.0, gt=0)
+    """How long the head of a request may take to arrive."""
+    api_body_timeout_s: float = Field(default=20.0, gt=0)
+    """How long the body of a request may take to arrive."""
+    api_ack_timeout_s: float = Field(default=10.0, gt=0)
+    """How long Kafka may take to acknowledge an event before its sender is told to try again."""
+    api_wait_max_s: float = Field(default=60.0, gt=0, le=600)
+    """How long a request may wait for a result at most."""
+    api_connections_max: int = Field(default=12_000, ge=1)
+    """Connections at once, streams among them."""
+    api_streams_max: int = Field(default=10_000, ge=0)
+    """Streams at once; one more is told to come later."""
+    api_stream_queue_max: int = Field(default=256, ge=1)
+    """Messages that wait for a stream's client before it is dropped."""
+    api_stream_send_timeout_s: float = Field(default=10.0, gt=0)
+    """How long a stream's client may take nothing before it is dropped."""
+
     @property
     def topics(self) -> Topics:
         """The topic names of this namespace."""
