@@ -58,13 +58,15 @@ class Owned:
         ledger, past = self.ledger, self.past
         offset, gaps = ledger.watermark or 0, ledger.gaps()
         started = self.top + self.aim() if self.top and not orderly else 0
+        end, seen = max(ledger.done, offset), ledger.end or 0
         return Progress(
             offset,
-            max(ledger.done, offset),
+            end,
             gaps,
             max(started, past.reach if past is not None else 0),
             again,
             ledger.head_ms if gaps else 0,
+            seen if seen > end and not orderly else 0,
         )
 
     def committed(self, progress: Progress, text: str, finished: int) -> None:

@@ -270,6 +270,9 @@ class LogReader(Protocol):
     def beginning(self, source: TopicPartition) -> int:
         """The first offset that is still there."""
 
+    def bounds(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
+        """The beginning and the stable offset of many, in few requests."""
+
     def read(self, source: TopicPartition, offset: int, n: int) -> LogSlice:
         """Up to `n` committed records from `offset` on.
 
@@ -304,6 +307,14 @@ class GroupLag:
     end: int
 
 
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """Who is in a group, and what they have among them."""
+
+    members: int = 0
+    owned: frozenset[TopicPartition] = frozenset()
+
+
 class Admin(Protocol):
     """Topics and groups."""
 
@@ -325,8 +336,19 @@ class Admin(Protocol):
         With *topics* of all their partitions instead: what a process may ask again and again.
         """
 
+    def positions(
+        self, group: str, topics: Sequence[str]
+    ) -> dict[TopicPartition, OffsetAndMetadata | None]:
+        """What the group committed for every partition of these topics; `None`: nothing yet.
+
+        A topic that is not there is left out. May be asked again and again.
+        """
+
     def members(self, group: str) -> int:
         """How many members the group has; 0 for an unknown group."""
+
+    def roster(self, group: str) -> Roster:
+        """Its members and what they own; may be asked again and again. Raises `RetriableError`."""
 
     def close(self) -> None:
         """Free the client."""

@@ -54,6 +54,8 @@ class Progress:
     again: Mapping[int, Again] = field(default_factory=dict)
     head_ms: int = 0
     """The timestamp of the record at the committed offset: tells another topic of this name."""
+    seen: int = 0
+    """The position behind what was delivered, where that is above `end`; for whoever measures."""
 
     def finished(self, offset: int) -> bool:
         """Whether the task at this offset was answered, and the answer acknowledged."""
@@ -116,6 +118,8 @@ def _text(progress: Progress) -> str:
     several = sorted(again)
     numbers += [len(several), *_steps(offset, several)]
     numbers += [2 * again[each].starts + again[each].alone for each in several]
+    if progress.seen:
+        numbers.append(progress.seen - offset)
     return VERSION + b85encode(zlib.compress(_bytes(numbers), 6)).decode()
 
 
@@ -125,10 +129,12 @@ def _progress(numbers: Iterator[int]) -> Progress:
         unfinished = tuple(_sums(offset, numbers))
         several = tuple(_sums(offset, numbers))
         said = [next(numbers) for _ in several]
+        seen = next(numbers, 0)
     except (StopIteration, RuntimeError):
         raise ValueError("damaged: it ends too early") from None
     again = {at: Again(n >> 1, bool(n & 1)) for at, n in zip(several, said, strict=True)}
-    return Progress(offset, offset + end, unfinished, offset + reach, again, head_ms)
+    seen = offset + seen if seen else 0
+    return Progress(offset, offset + end, unfinished, offset + reach, again, head_ms, seen)
 
 
 def _steps(base: int, offsets: Iterable[int]) -> Iterator[int]:

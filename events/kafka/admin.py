@@ -17,7 +17,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # re-exports
     ResourceType,
 )
 
-from events.broker import GroupLag, TopicPartition, TopicState
+from events.broker import GroupLag, OffsetAndMetadata, Roster, TopicPartition, TopicState
 from events.errors import CaseworksError, SetupError
 from events.kafka.config import ClientConfig
 from events.kafka.errors import (
@@ -28,6 +28,7 @@ from events.kafka.errors import (
     translate,
     translated,
 )
+from events.kafka.rosters import Rosters
 from events.topics import TopicSpec
 
 ANSWER_TIMEOUT_S = 5.0
@@ -42,6 +43,7 @@ class KafkaAdmin:
         self._config = config
         self._bootstrap = config.bootstrap
         self._clients: dict[str, Any] = {}
+        self._rosters = Rosters(config.admin())
         self._replication = replication
         try:
             self._client = AdminClient(config.admin())
@@ -96,17 +98,30 @@ class KafkaAdmin:
         counts = self._partition_counts()
         asked = [name for name in counts if topics is None or name in topics]
         every = {TopicPartition(name, n) for name in asked for n in range(counts[name])}
-        committed = self._committed(group, every)
+        committed = {at: said.offset for at, said in self._committed(group, every).items()}
         sources = sorted(every if topics is not None else committed.keys() | self._owned(group))
         ends = self._ends(group, sources)
         return tuple(GroupLag(at, committed.get(at), ends[at]) for at in sources if at in ends)
+
+    def positions(
+        self, group: str, topics: Sequence[str]
+    ) -> dict[TopicPartition, OffsetAndMetadata | None]:
+        counts = self._partition_counts()
+        asked = [name for name in sorted(set(topics)) if name in counts]
+        every = {TopicPartition(name, n) for name in asked for n in range(counts[name])}
+        committed = self._committed(group, every)
+        return {at: committed.get(at) for at in sorted(every)}
 
     def members(self, group: str) -> int:
         description = self._describe(group)
         return 0 if description is None else len(description.members)
 
+    def roster(self, group: str) -> Roster:
+        return self._rosters.of(group)
+
     def close(self) -> None:
         self._client.poll(0)  # the library's last log lines
+        self._rosters.close()
         for client in self._clients.values():
             client.close()
         self._clients = {}
@@ -164,7 +179,9 @@ class KafkaAdmin:
 
     # ---- groups
 
-    def _committed(self, group: str, every: set[TopicPartition]) -> dict[TopicPartition, int]:
+    def _committed(
+        self, group: str, every: set[TopicPartition]
+    ) -> dict[TopicPartition, OffsetAndMetadata]:
         """Asked by a consumer's client, not by the admin client.
 
         A question of the admin client to a group's coordinator that is open when the broker goes
@@ -177,7 +194,9 @@ class KafkaAdmin:
         with translated(f"positions of {group}"):
             answer = asking.committed(everywhere, timeout=ANSWER_TIMEOUT_S) if everywhere else []
         return {
-            TopicPartition(each.topic, each.partition): each.offset
+            TopicPartition(each.topic, each.partition): OffsetAndMetadata(
+                each.offset, each.metadata or ""
+            )
             for each in answer
             if each.error is None and each.offset >= 0
         }

@@ -46,6 +46,9 @@ class KafkaLogReader:
     def beginning(self, source: TopicPartition) -> int:
         return self._log("read_committed").bounds((source,))[source][0]
 
+    def bounds(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
+        return self._log("read_committed").bounds(sources)
+
     def read(self, source: TopicPartition, offset: int, n: int) -> LogSlice:
         """As the port says; where the log's head was deleted, from its beginning on.
 

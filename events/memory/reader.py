@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from events.broker import GroupLag, LogSlice, TopicPartition, TopicState
+from events.broker import (
+    GroupLag,
+    LogSlice,
+    OffsetAndMetadata,
+    Roster,
+    TopicPartition,
+    TopicState,
+)
 from events.errors import FatalBrokerError, SetupError
 from events.memory.link import Link
 from events.memory.log import PartitionLog
@@ -31,6 +38,9 @@ class MemoryLogReader:
     def beginning(self, source: TopicPartition) -> int:
         with self._cluster.lock:
             return self._log(source).first
+
+    def bounds(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
+        return {each: (self.beginning(each), self.end(each, committed=True)) for each in sources}
 
     def read(self, source: TopicPartition, offset: int, n: int) -> LogSlice:
         with self._cluster.lock:
@@ -99,11 +109,33 @@ class MemoryAdmin:
                 if (log := self._cluster.log(tp)) is not None
             )
 
+    def positions(
+        self, group: str, topics: Sequence[str]
+    ) -> dict[TopicPartition, OffsetAndMetadata | None]:
+        with self._cluster.lock:
+            self._link.enter()
+            known = self._cluster.groups.get(group)
+            return {
+                source: known.offsets.committed(source) if known else None
+                for name in sorted(set(topics) & self._cluster.topics.keys())
+                for number in range(self._cluster.topics[name].state.partitions)
+                if (source := TopicPartition(name, number))
+            }
+
     def members(self, group: str) -> int:
         with self._cluster.lock:
             self._link.enter()
             known = self._cluster.groups.get(group)
             return 0 if known is None else len(known.members)
+
+    def roster(self, group: str) -> Roster:
+        with self._cluster.lock:
+            self._link.enter()
+            known = self._cluster.groups.get(group)
+            if known is None:
+                return Roster()
+            owned = (tp for parts in known.assignment.values() for tp in parts)
+            return Roster(len(known.members), frozenset(owned))
 
     def close(self) -> None:
         """Nothing to free."""
