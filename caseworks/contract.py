@@ -65,8 +65,8 @@ def _messages(local: str) -> tuple[tuple[str, ...], bool]:
     match local.split("."):
         case [*_, "dlq"]:
             return ("dead_letter",), False
-        case ["events"]:
-            return ("event",), True
+        case ["events" | "feedback" as kind]:
+            return (kind.removesuffix("s"),), True
         case ["inbox"]:
             commands = (*COMMANDS, *CORRELATION_COMMANDS, *FLOCK_COMMANDS, *SHELF_COMMANDS)
             return tuple(ce_type.removeprefix("caseworks.") for ce_type in commands), True
@@ -75,16 +75,10 @@ def _messages(local: str) -> tuple[tuple[str, ...], bool]:
             return ("case", "case_closed", *beside, "case_position"), False
         case ["approvals"]:
             return ("approval_requested", "approval_ended"), False
-        case ["effects"]:
-            return ("effect",), False
-        case ["feedback"]:
-            return ("feedback",), True
         case ["audit", "letters"]:
             return ("letter_handled", "letter_run"), False
-        case ["tasks", *_]:
-            return ("task",), False
-        case ["results", *_]:
-            return ("result",), False
+        case ["tasks" | "results" | "effects" as kind, *_]:
+            return (kind.removesuffix("s"),), False
         case ["requests"]:
             asked = ("breaker", "probe", "breaker_order", "pause_order")
             return tuple(f"request_{each}" for each in asked), True
