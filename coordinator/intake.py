@@ -71,9 +71,23 @@ class Intake:
         self._refuse(turn, message, "rejected", error)
         return turn
 
-    def _accept(self, message: Message, turn: Turn, now: float) -> list[Record]:
-        """An event that opens a case and is waited for by others does both."""
+    def check(self, message: Message, now: float) -> Event:
+        """The event in a record that would be accepted. Raises what `plan` refuses it for.
+
+        For doors in front of the topic: what passes here passes there.
+        """
         event = read_event(message, self.event_bytes_max)
+        self._commands(event, now)
+        return event
+
+    def _accept(self, message: Message, turn: Turn, now: float) -> list[Record]:
+        event = read_event(message, self.event_bytes_max)
+        accepted = self._commands(event, now)
+        turn.count("caseworks_events_accepted_total", type=event.type)
+        return accepted
+
+    def _commands(self, event: Event, now: float) -> list[Record]:
+        """An event that opens a case and is waited for by others does both."""
         plan, waited_for = self.plan_of.get(event.type), event.type in self.waited_for
         if plan is None and not waited_for:
             known = ", ".join(sorted({*self.plan_of, *self.waited_for}))
@@ -87,7 +101,6 @@ class Intake:
             accepted.append(self._opened(event, plan, now))
         if waited_for and event.subject:
             accepted.append(self._correlated(event, event.subject, now))
-        turn.count("caseworks_events_accepted_total", type=event.type)
         return accepted
 
     def _opened(self, event: Event, plan: Plan, now: float) -> Record:
