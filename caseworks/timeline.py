@@ -42,7 +42,7 @@ class Timeline:
         for name, step in {**case.steps, **undos}.items():
             before = self.seen.get(name)
             if before is None or _mark(before) != _mark(step):
-                told += _step_moments(name, step, at)
+                told += step_moments(name, step, at)
             self.seen[name] = step
         self.case = case
         return told
@@ -64,7 +64,8 @@ def _report(report: StepReport) -> str:
     return ", ".join(part for part in (took, sure, report.error or "") if part)
 
 
-def _step_moments(name: str, step: StepState, at: float) -> list[Moment]:
+def step_moments(name: str, step: StepState, at: float) -> list[Moment]:
+    """What a step's new state tells; *at* is when it was written, seconds since the epoch."""
     match step.status:
         case "waiting":
             return []
