@@ -77,7 +77,9 @@ def _messages(local: str) -> tuple[tuple[str, ...], bool]:
             return ("approval_requested", "approval_ended"), False
         case ["audit", "letters"]:
             return ("letter_handled", "letter_run"), False
-        case ["tasks" | "results" | "effects" as kind, *_]:
+        case ["facts"]:
+            return ("fact_case", "fact_decision", "fact_feedback"), False
+        case ["tasks" | "results" | "effects" | "alerts" as kind, *_]:
             return (kind.removesuffix("s"),), False
         case ["requests"]:
             asked = ("breaker", "probe", "breaker_order", "pause_order")

@@ -40,6 +40,8 @@ def ended(writer: Writer, case: Case, effect: Answered, now: float) -> Record:
     ending = ApprovalEnded.trusted(
         approval_id=effect.question.approval_id,
         case_id=case.case_id,
+        workflow=case.workflow,
+        step=effect.step,
         ending=effect.ending,
         by=effect.by,
         ended_at=instant(now),

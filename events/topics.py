@@ -90,6 +90,16 @@ class Topics:
         return f"{self.namespace}.feedback"
 
     @property
+    def facts(self) -> str:
+        """What analytics counts: a small record for each closed case."""
+        return f"{self.namespace}.facts"
+
+    @property
+    def alerts(self) -> str:
+        """What analytics found to be out of bounds, and when it was well again."""
+        return f"{self.namespace}.alerts"
+
+    @property
     def effects(self) -> str:
         """The ledger of outside calls; partition n belongs to inbox partition n."""
         return f"{self.namespace}.effects"
@@ -174,6 +184,10 @@ def _fixed(topics: Topics, count: Partitions) -> tuple[TopicSpec, ...]:
             topics.feedback, "case id", count.results, "ratings and corrections", _delete(90)
         ),
         TopicSpec(topics.letter_audit, "dead letter", 1, "replays and drops", _delete(90)),
+        TopicSpec(
+            topics.facts, "workflow", count.results, "a record for each closed case", _delete(30)
+        ),
+        TopicSpec(topics.alerts, "rule", 1, "alerts of analytics and their ends", _delete(30)),
         TopicSpec(topics.requests, "kind:name", 1, "what workers and people ask", _delete(7)),
         TopicSpec(topics.control, "kind:name", 1, "what the controller decided", _compact()),
     )

@@ -44,6 +44,9 @@ class ApprovalEnded(Message):
 
     approval_id: str
     case_id: str
+    workflow: str = ""
+    """Of the question; empty from earlier coordinators, like `step`."""
+    step: str = ""
     ending: ApprovalEnding
     by: str = ""
     ended_at: Instant

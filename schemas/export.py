@@ -16,6 +16,7 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema
 
 from schemas import (
+    alert,
     approval,
     asyncapi,
     case,
@@ -24,6 +25,7 @@ from schemas import (
     dead_letter,
     effect,
     event,
+    fact,
     feedback,
     letter_audit,
     outcome,
@@ -76,6 +78,10 @@ MESSAGES: tuple[Published, ...] = (
     Published("dead_letter", dead_letter.DeadLetter),
     Published("effect", effect.Effect, by_others=True),
     Published("feedback", feedback.Feedback, by_others=True),
+    Published("fact_case", fact.CaseFact),
+    Published("fact_decision", fact.DecisionFact),
+    Published("fact_feedback", fact.FeedbackFact),
+    Published("alert", alert.Alert),
     Published("letter_handled", letter_audit.LetterHandled),
     Published("letter_run", letter_audit.LetterRun),
     Published("control_open", control.OpenCases),
