@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+    from events.samples import ManySamples
+
 Kind = Literal["counter", "gauge", "histogram"]
 
 SHORT_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -198,7 +200,11 @@ class Prometheus:
     def __init__(self) -> None:
         from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
 
+        from events.samples import Kept
+
         self.registry: CollectorRegistry = CollectorRegistry()
+        self._kept = Kept()
+        self.registry.register(self._kept)
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
         self._made = {metric.name: self._make(metric) for metric in CATALOGUE.values()}
@@ -217,12 +223,12 @@ class Prometheus:
         sample.set(value)
 
     def counter(self, name: str, /, **labels: object) -> Add:
-        add: Add = self._sample(name, "counter", labels).inc
-        return add
+        sample: Counter = self._sample(name, "counter", labels)
+        return self._kept.adder((name, *labels.items()), lambda values: sample.inc(sum(values)))
 
     def observer(self, name: str, /, **labels: object) -> Add:
-        add: Add = self._sample(name, "histogram", labels).observe
-        return add
+        sample: ManySamples = self._sample(name, "histogram", labels)
+        return self._kept.adder((name, *labels.items()), sample.observe_all)
 
     def forget(self, name: str, /, **labels: object) -> None:
         metric = check(name, "gauge", labels)
@@ -253,7 +259,9 @@ class Prometheus:
         return found
 
     def _make(self, metric: Metric) -> Counter | Gauge | Histogram:
-        from prometheus_client import Counter, Gauge, Histogram
+        from prometheus_client import Counter, Gauge
+
+        from events.samples import ManySamples
 
         match metric.kind:
             case "counter":
@@ -261,7 +269,7 @@ class Prometheus:
             case "gauge":
                 return Gauge(metric.name, metric.says, metric.labels, registry=self.registry)
             case "histogram":
-                return Histogram(
+                return ManySamples(
                     metric.name,
                     metric.says,
                     metric.labels,
