@@ -10,6 +10,7 @@ import gc
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from itertools import product
 from threading import Event
 from time import time
 
@@ -116,6 +117,9 @@ class System:
 
     def run_coordinator(self, stop: Event) -> int:
         """Run a coordinator's loops until *stop*; returns the process's exit code."""
+        for plan, said in product(self.app.plans, ("yes", "no")):  # rates see no first one
+            labels = {"workflow": plan.name, "in_time": said}
+            self.telemetry.count("caseworks_cases_closed_total", 0, **labels)
         return self._run((*self.coordinator(), self.controller()), stop)
 
     def run_worker(self, agents: Sequence[str], stop: Event) -> int:

@@ -20,6 +20,7 @@ def orchestrator_limits(settings: Settings, tombstones_s: float) -> Orchestrator
         keep_s=settings.dead_cases_keep_s,
         unseen_max_s=tombstones_s / 2,
         cases_open_max=settings.cases_open_max,
+        in_time_s=settings.in_time_s,
         shelf=ShelfLimits(
             keep_s=settings.cache_keep_s,
             entries_max=settings.cache_entries_max,

@@ -11,7 +11,7 @@ from threading import Event, Thread
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from caseworks.lag import LagMonitor
+from caseworks.lag import LagMonitor, Surveyor
 from caseworks.lifeline import Lifeline
 from events.health import HealthServer
 from events.logs import get_logger
@@ -45,7 +45,7 @@ def run_role(
         system: What the role runs in.
         telemetry: Where the system counts; served at `/metrics`.
         role: Blocks until the event is set.
-        groups: The consumer groups whose lag this process tells, and what each reads.
+        groups: The consumer groups whose lag this process tells, and what each reads; may be none.
         lifeline: Told when the process is ready.
         told: Told the port of `/healthz`, `/readyz` and `/metrics` once it serves.
 
@@ -63,7 +63,11 @@ def run_role(
             )
         )
         told(health.port)
-        around.enter_context(closing(LagMonitor(system.broker, groups, telemetry)))
+        if groups:
+            specs = {agent.name: agent.spec for agent in system.app.agents.values()}
+            surveyor = Surveyor(system.broker, settings, groups, specs=specs)
+            monitor = LagMonitor(surveyor, telemetry, settings.lag_interval_s)
+            around.enter_context(closing(monitor))
         announcer = Thread(
             target=_announce, args=(system, stop, lifeline, health.port), name="ready", daemon=True
         )

@@ -320,6 +320,8 @@ class CaseTurn(Turn):
                 self.count("caseworks_results_total", workflow=workflow, status=result.status)
                 elapsed_s = max(0.0, now - case.event.time.timestamp())
                 self.observe("caseworks_case_seconds", elapsed_s, workflow=workflow)
+                if result.amends is None and result.status != "cancelled":
+                    self._count_closed(case, result.status, elapsed_s)
             case Bury():
                 record = writer.dead_letter(case, plan, effect, partition, now)
                 self.records.append(record)
@@ -331,6 +333,13 @@ class CaseTurn(Turn):
                 self._count_ignored((effect,))
             case _:
                 assert_never(effect)
+
+    def _count_closed(self, case: Case, status: str, elapsed_s: float) -> None:
+        """In time is an answer, of whichever kind, before the case's deadline or the one set."""
+        within_s = self.world.limits.in_time_s
+        late = self.now > case.deadline if within_s is None else elapsed_s > within_s
+        in_time = "no" if late or status in ("failed", "expired") else "yes"
+        self.count("caseworks_cases_closed_total", workflow=case.workflow, in_time=in_time)
 
     def _count_ignored(self, effects: Sequence[Effect]) -> None:
         for effect in effects:

@@ -34,6 +34,8 @@ class OrchestratorLimits:
     unseen_max_s: float = 12 * 3600.0
     """A state that has not seen its changelog for so long is thrown away: well below the time that
     tombstones are kept there (`delete.retention.ms`)."""
+    in_time_s: float | None = None
+    """From event to answer; without, the deadline of the case."""
     correlation: CorrelationLimits = DEFAULT_LIMITS
     shelf: ShelfLimits = SHELF_LIMITS
     retries: RetryLimits = RETRY_LIMITS

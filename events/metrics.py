@@ -47,6 +47,7 @@ def _histogram(name: str, says: str, *labels: str, buckets: tuple[float, ...]) -
     return Metric(f"caseworks_{name}", "histogram", says, labels, buckets)
 
 
+_PARTITION = ("group", "topic", "partition")
 _ALL = (
     # intake
     _counter("events_accepted", "Events that opened a case or met their own.", "type"),
@@ -57,6 +58,7 @@ _ALL = (
     _counter("cases_opened", "Cases opened.", "workflow"),
     _counter("results", "Results published.", "workflow", "status"),
     _histogram("case_seconds", "Event to result.", "workflow", buckets=LONG_S),
+    _counter("cases_closed", "First answers, but cancelled ones.", "workflow", "in_time"),
     _counter("commands", "Commands taken from the inbox.", "kind"),
     _counter("control_refused", "Requests to the controller that could not be read.", "reason"),
     _counter("breaker_decisions", "Transitions of the fleet's breakers.", "state"),
@@ -105,8 +107,38 @@ _ALL = (
     _counter("api_events", "Events that Kafka acknowledged to the API, by type.", "type"),
     _gauge("api_streams", "Streams that are open."),
     _counter("api_streams_dropped", "Streams whose client did not read.", "why"),
+    # insight: `kind` is all, workflow, tenant or agent, of the last hour unless it says otherwise
+    _counter("facts", "Facts written.", "kind"),
+    _counter("facts_unread", "Records that are no fact, or a broken one, passed.", "reason"),
+    _counter("insight_facts", "Facts counted into the tables."),
+    _histogram("insight_turn_seconds", "Time to count a batch of facts.", buckets=SHORT_S),
+    _gauge("insight_cases", "Closed cases, or an agent's steps.", "kind", "name"),
+    _gauge("insight_ratio", "The part of them that is so.", "kind", "name", "of"),
+    _gauge("insight_confidence", "Their mean confidence.", "kind", "name"),
+    _gauge("insight_case_usd", "What each cost on average.", "kind", "name"),
+    _gauge("insight_case_seconds", "How long they took.", "kind", "name", "quantile"),
+    _gauge("insight_drift", "Distance of confidence from its baseline (PSI).", "kind", "name"),
+    _gauge("insight_rating", "Mean rating, 1 to 5, of the last day.", "kind", "name"),
+    _gauge("insight_alerts", "Alerts that are firing.", "rule"),
+    _gauge("insight_other_names", "Facts counted as `~other` since the start."),
+    _gauge("insight_hours_saved", "Labour saved in 35 days, against the stated baseline."),
+    _gauge("insight_net_benefit_usd", "Benefit less cost of 35 days, likewise."),
     # processes
-    _gauge("consumer_lag", "Records a group has not done.", "group", "topic", "partition"),
+    _gauge("consumer_lag", "Records a group has not done.", *_PARTITION),
+    _gauge("consumer_committed_lag", "Records at or behind its committed offset.", *_PARTITION),
+    _gauge("consumer_undelivered", "Records that no member has read.", *_PARTITION),
+    _gauge("consumer_oldest_age_seconds", "Age of the oldest one not done, nor held.", *_PARTITION),
+    _gauge("consumer_state", "State: 0 OK, 1 WARN, 2 STALL, 3 STOP, 4 REWIND.", *_PARTITION),
+    _gauge("consumer_in_flight", "Records read and not done.", "group", "topic"),
+    _gauge("consumer_done_ahead", "Records done behind one that is not.", "group", "topic"),
+    _gauge("consumer_hidden", "Offsets behind an open transaction.", "group", "topic"),
+    _gauge("consumer_held", "Records that a pause or a breaker holds back.", "group"),
+    _gauge("consumer_members", "Members of a group.", "group"),
+    _gauge("consumer_unowned", "Partitions of a group's topics that no member has.", "group"),
+    _gauge("work_behind_seconds", "Time that what waits will take, learned.", "agent", "held"),
+    _gauge("work_behind_tokens", "Tokens that it will take.", "agent", "held"),
+    _gauge("work_behind_usd", "US dollars that it will take.", "agent", "held"),
+    _gauge("lag_measured_timestamp_seconds", "When the lag of all groups was last measured."),
     _counter("process_restarts", "Processes that a supervisor started again.", "role"),
 )
 CATALOGUE: dict[str, Metric] = {metric.name: metric for metric in _ALL}

@@ -84,6 +84,13 @@ class Settings(BaseSettings):
     """Retries of an agent for each of its first attempts, in one coordinator process."""
     retry_floor_per_s: float = Field(default=10.0, gt=0)
     """Retries of an agent that are always allowed."""
+    in_time_s: float | None = Field(default=None, gt=0)
+    """From event to answer: what counts as in time for the service level (99.9 %). None: the
+    deadline of the case."""
+    lag_interval_s: float = Field(default=10.0, ge=0.1, le=600)
+    """How often coordinators measure the lag of all groups."""
+    lag_window_s: float = Field(default=300.0, gt=0, le=86_400)
+    """How long nothing has to move before a partition is stalled or stopped."""
     dead_cases_keep_s: float = Field(default=30 * 86_400.0, gt=0)
     """How long a closed case is kept whole for the replay of its dead letter: as long as that."""
 

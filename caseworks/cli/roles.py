@@ -34,10 +34,11 @@ def coordinator(
     bootstrap: BootstrapOption = "",
 ) -> None:
     """Run a coordinator: it takes events, decides what is next, publishes results."""
-    from caseworks.lag import loops_of
+    from caseworks.lag import groups_of
 
     def groups(system: System) -> Groups:
-        return loops_of(system.settings.topics)
+        """All of the app: a worker that is gone cannot tell how far behind it is."""
+        return groups_of(system.settings.topics, system.app.agents)
 
     _serve(
         deps_of(context),
@@ -60,22 +61,17 @@ def worker(
     bootstrap: BootstrapOption = "",
 ) -> None:
     """Run a worker: it does the tasks of one agent, or of several."""
-    from caseworks.lag import workers_of
-
     named = [*(agents or ()), *(agent or ())]
 
     def chosen(system: System) -> Sequence[str]:
         return _known(named, sorted(system.app.agents))
-
-    def groups(system: System) -> Groups:
-        return workers_of(system.settings.topics, chosen(system))
 
     _serve(
         deps_of(context),
         "worker",
         app,
         (bootstrap, instance),
-        groups,
+        lambda _system: {},
         lambda system, stop: _caged(system, chosen(system), stop),
     )
 

@@ -18,12 +18,13 @@ from caseworks.cli.doctor import doctor
 from caseworks.cli.effect import effect
 from caseworks.cli.init import init
 from caseworks.cli.kafka import kafka
+from caseworks.cli.lag import lag
 from caseworks.cli.output import say
 from caseworks.cli.publishing import publish
 from caseworks.cli.results import results
 from caseworks.cli.roles import coordinator, worker
 from caseworks.cli.schemas import schemas
-from caseworks.cli.topics import lag, topics
+from caseworks.cli.topics import topics
 from caseworks.cli.up import up
 from caseworks.cli.workflow import workflow
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,10 +16,6 @@ from caseworks.cli.base import (
     settings_of,
 )
 from caseworks.cli.output import say, write_json, write_table
-
-if TYPE_CHECKING:
-    from events.broker import Broker
-    from events.settings import Settings
 
 topics = typer.Typer(help="The topics of an app: list, create, check.", no_args_is_help=True)
 
@@ -82,59 +77,3 @@ def check(
     settings = settings_of(bootstrap)
     partitions = check_topics(app_of(app), settings, deps_of(context).connect(settings))
     say(f"all topics are there; the inbox has {partitions} partitions")
-
-
-def lag(
-    context: typer.Context,
-    each: Annotated[bool, typer.Option("--partitions", help="One row a partition.")] = False,
-    bootstrap: BootstrapOption = "",
-    as_json: JsonOption = False,
-) -> None:
-    """Show how many records each consumer group has yet to do.
-
-    The marker at the end of a transaction counts as one until something comes after it.
-    """
-    from caseworks.lag import behind
-
-    settings = settings_of(bootstrap)
-    broker = deps_of(context).connect(settings)
-    with closing(broker.admin()) as admin:
-        rows = [
-            {
-                "group": group,
-                "topic": one.source.topic,
-                "partition": one.source.partition,
-                "committed": one.committed,
-                "end": one.end,
-                "lag": behind(one),
-                "members": members,
-            }
-            for group in _groups(broker, settings)
-            for members in (admin.members(group),)
-            for one in admin.lag(group)
-        ]
-    if as_json:
-        for row in rows:
-            write_json(row)
-        return
-    if each:
-        columns = ("group", "topic", "partition", "committed", "end", "lag")
-        write_table("", columns, [[row[c] for c in columns] for row in rows], right="2 3 4 5")
-        return
-    totals: dict[tuple[object, ...], int] = {}
-    for row in rows:
-        place = (row["group"], row["members"], row["topic"])
-        totals[place] = totals.get(place, 0) + int(str(row["lag"]))
-    shown = [(*place, total) for place, total in totals.items()]
-    write_table("", ("group", "members", "topic", "lag"), shown, right="1 3")
-
-
-def _groups(broker: Broker, settings: Settings) -> tuple[str, ...]:
-    """The groups of every agent whose tasks have a topic here."""
-    from caseworks.lag import groups_of
-    from caseworks.scan import partition_counts, topics_below
-
-    prefix = settings.topics.tasks("")
-    names = topics_below(partition_counts(broker), prefix)
-    agents = {name.removeprefix(prefix).partition(".")[0] for name in names}
-    return tuple(groups_of(settings.topics, agents))

@@ -36,6 +36,12 @@ TERMINAL = frozenset({"rich", "typer"})
 PURE: tuple[str, ...] = (
     "schemas/*.py",
     "coordinator/*.py",
+    "caseworks/lag/costs.py",
+    "caseworks/lag/counting.py",
+    "caseworks/lag/groups.py",
+    "caseworks/lag/holds.py",
+    "caseworks/lag/states.py",
+    "caseworks/lag/views.py",
     "agents/backlog.py",
     "agents/fairness.py",
     "agents/effects/answers.py",

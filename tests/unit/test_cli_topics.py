@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-from events.broker import ConsumerSpec
-from events.topics import Partitions, Topics, catalogue
+from events.topics import Partitions, catalogue
 from tests.unit.command_line import TOPICS, CommandLine
 
 APP = ("--app", "tests.unit.shop_app:app")
@@ -28,21 +27,3 @@ def test_checking_says_what_is_missing() -> None:
     assert command("topics", "check", *APP).out == (
         "all topics are there; the inbox has 32 partitions\n"
     )
-
-
-def test_lag_is_what_a_group_has_not_done() -> None:
-    command = CommandLine()
-    command.make_topics()
-    group = Topics("cw").workers_group("triage")
-    consumer = command.broker.consumer(ConsumerSpec(group, (TOPICS.tasks("triage"),)))
-    consumer.take(1, 0)
-    from events.broker import Record
-
-    command.produce(*(Record(TOPICS.tasks("triage"), b"k", b"v") for _ in range(3)))
-    rows = command("lag", "--json").lines
-    mine = [row for row in rows if row["group"] == group]
-    assert sum(row["lag"] for row in mine) == 3
-    assert {row["members"] for row in mine} == {1}
-    shown = [line.split() for line in command("lag").out.splitlines() if group in line]
-    assert shown[0][-2] == "3"
-    assert command("lag", "--partitions").out.count(group) == len(mine)

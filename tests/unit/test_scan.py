@@ -4,12 +4,10 @@ from contextlib import closing
 
 import pytest
 
-from caseworks.lag import LagMonitor, behind
 from caseworks.scan import Follower, Tail, ends, partition_counts, partitions_of, records
-from events.broker import ConsumerSpec, GroupLag, Record, TopicPartition
+from events.broker import Record, TopicPartition
 from events.errors import SetupError
 from events.memory import MemoryBroker
-from events.metrics import Prometheus
 from events.topics import TopicSpec
 
 T0, T1 = TopicPartition("t", 0), TopicPartition("t", 1)
@@ -77,27 +75,3 @@ def test_a_follower_begins_where_it_is_told(broker: MemoryBroker) -> None:
             if len(found) == 2:
                 break
     assert sorted(map(str, found)) == ["b'new'", "b'whole'"]
-
-
-def test_a_group_that_never_committed_is_behind_by_everything() -> None:
-    assert behind(GroupLag(T0, None, 7)) == 7
-    assert behind(GroupLag(T0, 5, 7)) == 2
-    assert behind(GroupLag(T0, 9, 7)) == 0
-
-
-def test_the_lag_of_groups_becomes_a_metric(broker: MemoryBroker) -> None:
-    consumer = broker.consumer(ConsumerSpec("g", ("t",)))
-    consumer.take(1, 0)
-    produce(broker, b"a", b"b")
-    telemetry = Prometheus()
-
-    def value() -> float | None:
-        return telemetry.value("caseworks_consumer_lag", group="g", topic="t", partition=0)
-
-    import time
-
-    with closing(LagMonitor(broker, {"g": ["t"]}, telemetry, interval_s=0.01)):
-        deadline = time.monotonic() + 5
-        while value() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-    assert value() == 2
