@@ -62,6 +62,7 @@ class App:
         processes_max: int | None = None,
         memory_max_mb: int | None = None,
         version: str | None = None,
+        direct: bool = False,
     ) -> Callable[[F], F]:
         """Declare a function to be an agent; the function itself stays as it is.
 
@@ -69,6 +70,10 @@ class App:
         the worker: they run in child processes, *processes_max* (default 2) of each worker and as
         many tasks at once, may take *memory_max_mb* there, are killed when they are out of time,
         and take nobody with them when they die. They have no `Context`.
+
+        *direct*: it may also be asked alone, by `POST /api/v1/agents/<name>/process` or an event of
+        type `caseworks.agent.<name>`: the app gets the workflow `agent-<name>` of this one step,
+        with a result topic of its own. For agents that read nothing but the event's data.
 
         Raises `DeclarationError` when its signature does not say what it reads and returns.
         """
@@ -92,6 +97,8 @@ class App:
                 raise DeclarationError(f"two agents are named {made.spec.name!r}: rename one")
             self._agents[made.spec.name] = made
             self._by_function[function] = made
+            if direct:
+                self._open_to_all(made)
             return function
 
         return declare
@@ -143,6 +150,19 @@ class App:
         except ValidationError as error:
             raise wrong_value(f"workflow {name!r}", error) from None
         self._add(spec, on, awaited)
+
+    def _open_to_all(self, agent: Agent) -> None:
+        """The workflow of one step by which an agent is asked alone."""
+        if agent.inputs:
+            raise DeclarationError(
+                f"agent {agent.name!r} reads the step {agent.inputs[0].name!r}, so it cannot be "
+                "asked alone: remove direct=True, or read that from the event's data"
+            )
+        self.workflow(
+            direct_workflow(agent.name),
+            on={direct_type(agent.name): agent.data_type},
+            steps=[agent.function],
+        )
 
     def load_workflow(self, path: str | Path) -> None:
         """Declare the workflow of a YAML file; its agents are this app's.
@@ -212,6 +232,16 @@ class App:
                 f"workflow {workflow!r}: {name} is no agent of app {self.name!r}: "
                 "put @app.agent() above it"
             ) from None
+
+
+def direct_workflow(agent: str) -> str:
+    """The workflow by which an agent is asked alone, where it was declared with `direct=True`."""
+    return f"agent-{agent}"
+
+
+def direct_type(agent: str) -> str:
+    """The event type that opens it."""
+    return f"caseworks.agent.{agent}"
 
 
 def _adapter(workflow: str, event_type: str, model: Any) -> TypeAdapter[Any]:
