@@ -86,6 +86,29 @@ def agents(broker: Broker, settings: Settings) -> list[AgentState]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class OneAgent:
+    """One agent, and every decision of the controller, by its key."""
+
+    paused: Pause | None
+    workers: int
+    waiting: int
+    decisions: dict[str, Decision]
+
+
+def agent_state(broker: Broker, settings: Settings, name: str) -> OneAgent:
+    """How one agent stands, without asking after the others."""
+    found = decisions(broker, settings)
+    pause, group = found.get(f"pause:{name}"), settings.topics.workers_group(name)
+    with closing(broker.admin()) as admin:
+        return OneAgent(
+            paused=pause if isinstance(pause, Pause) and pause.paused else None,
+            workers=admin.members(group),
+            waiting=sum(behind(lag) for lag in admin.lag(group)),
+            decisions=found,
+        )
+
+
 def agent_names(topics: Iterable[str], names: Topics) -> list[str]:
     """The agents that these topics are of."""
     prefix = names.tasks("")

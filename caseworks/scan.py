@@ -136,6 +136,11 @@ class Follower:
             self._opened |= new
         return list(taken.messages)
 
+    @property
+    def assigned(self) -> bool:
+        """Whether it has begun to read."""
+        return bool(self._opened)
+
     def close(self) -> None:
         """Leave."""
         self._consumer.close()

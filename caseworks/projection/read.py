@@ -37,6 +37,7 @@ from schemas.lean_case import CLOSED
 OPEN = ("open", "waiting", "parked", "undoing")
 STATUSES = frozenset((*OPEN, *CLOSED))
 CHANGES_MAX = 10_000
+LINES_AT_ONCE = 500
 _LIKE_MARKS = str.maketrans({"%": r"\%", "_": r"\_", "\\": r"\\"})
 
 

@@ -35,8 +35,14 @@ class Desk:
     """Serves one command on one broker."""
 
     def __init__(
-        self, broker: Broker, settings: Settings, clock: Callable[[], float], asked: Asked
+        self,
+        broker: Broker,
+        settings: Settings,
+        clock: Callable[[], float],
+        asked: Asked,
+        tally: Tally | None = None,
     ) -> None:
+        """*tally*: who is told instead of the person at the terminal."""
         self.broker, self.settings, self.asked = broker, settings, asked
         self.now = clock()
         self.counts = partition_counts(broker)
@@ -44,7 +50,7 @@ class Desk:
             told = f"there is no topic {settings.topics.letter_audit} for the audit"
             raise SetupError(told, hint="caseworks topics create")
         self.audit = Audit(broker, settings)
-        self.tally = Tally(asked)
+        self.tally = tally or Tally(asked)
         self.pacer = Pacer(read_rate(asked.rate))
         self.why, self.replays_max, self.patch = asked.why, asked.replays_max, asked.patch
         self.force = asked.force
@@ -55,7 +61,7 @@ class Desk:
             return self._named([find(self.broker, place) for place in self.asked.places])
         run, found = self._resumed() if self.asked.resume else self._begun()
         if not found.count:
-            note("no dead letter is meant: nothing is left to do")
+            self.tally.remark("no dead letter is meant: nothing is left to do")
             return 0
         sieve = Sieve(run.chosen, self.settings.topics)
         world = self._world(found.case_ids)
@@ -119,7 +125,8 @@ class Desk:
         bounds = bounds_of(self.broker, self.settings, sieve)
         found = survey(self.broker, self.settings, sieve, self._skip(), bounds)
         if sieve.unfit:
-            note(f"{sieve.unfit} letters are left out: --where cannot work with their values")
+            told = f"{sieve.unfit} letters are left out: --where cannot work with their values"
+            self.tally.remark(told)
         run = LetterRun(
             name=name,
             action=asked.action,
@@ -175,12 +182,12 @@ class Desk:
             return self._treat(dead, world, orders)
 
         if run.action == "replay":
-            note(f"if it is interrupted: caseworks dlq replay --resume {run.name}")
+            self.tally.remark(f"if it is interrupted: caseworks dlq replay --resume {run.name}")
         job = Job(treat, self.tally.tell, self.pacer, self.asked.limit)
         ended = carry_out(self.broker, self.settings, run, sieve, self._skip(), job)
         self.tally.sum_up()
         if not ended and run.action == "replay":
-            note(f"the rest: caseworks dlq replay --resume {run.name}")
+            self.tally.remark(f"the rest: caseworks dlq replay --resume {run.name}")
         return 0
 
     # --- both

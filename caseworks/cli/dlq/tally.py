@@ -50,6 +50,10 @@ class Tally:
             for line in done.entry.changed.splitlines():
                 say(f"  {plain(line)}")
 
+    def remark(self, text: str) -> None:
+        """Something beside the letters that a person should know."""
+        note(text)
+
     def sum_up(self) -> None:
         """What became of all of them, for people."""
         if self.asked.as_json:
