@@ -8,12 +8,13 @@ out. Everything else goes the way of the model.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
-from typing import Any, NamedTuple, assert_never
+from functools import cache, lru_cache
+from struct import Struct as Packed
+from typing import Any, assert_never
 from zlib import crc32
 
+import msgspec
 from pydantic import PositiveInt
-from pydantic_core import to_json
 
 from agents.agent import Agent
 from agents.delegation import Delegate, asked_of
@@ -46,6 +47,9 @@ _DONE = (
     b'"delivery":{"topic":%b,"partition":%d,"offset":%d,"timestamp":"%b"},'
     b'"started_at":"%b","finished_at":"%b"}'
 )
+_SURE = b"1.0"
+_run = Packed("<iqq").pack
+_written = msgspec.json.Encoder().encode
 
 _log = get_logger("caseworks.worker")
 
@@ -60,7 +64,7 @@ class Asker(Model):
     reply_to: ReplyTo
 
 
-class Attempt(NamedTuple):
+class Attempt(msgspec.Struct, frozen=True, gc=False):
     """What there is to tell of an attempt besides its verdict; times in epoch seconds."""
 
     message: Message
@@ -80,31 +84,32 @@ class Answers:
         self._counted: dict[OutcomeStatus, Add] = {}
         self._took = services.telemetry.observer("caseworks_task_seconds", agent=agent.name)
         self._name, self._version, self._worker = (
-            to_json(each) for each in (agent.name, agent.spec.version, services.worker)
+            _written(each) for each in (agent.name, agent.spec.version, services.worker)
         )
 
     def done(self, asker: LeanTask, output: bytes, confidence: float, attempt: Attempt) -> Record:
         """The outcome of an attempt that gave this output, written as JSON."""
         self._count("done", attempt)
-        message, usage, started, finished = attempt
+        usage = attempt.usage
+        topic, partition, offset, timestamp_ms = attempt.message[:4]
         value = _DONE % (
-            to_json(asker.task_id),
-            to_json(asker.case_id),
+            _written(asker.task_id),
+            _written(asker.case_id),
             self._name,
             asker.attempt,
             output,
-            repr(confidence).encode(),
+            _SURE if confidence == 1.0 else repr(confidence).encode(),
             b""
             if usage is NOTHING or usage.is_nothing
             else b'"usage":%b,' % usage.to_compact_json(),
             self._version,
             self._worker,
-            to_json(message.topic),
-            message.partition,
-            message.offset,
-            _stamp(message.timestamp_ms),
-            rfc3339(started),
-            (ended := rfc3339(finished)),
+            _name(topic),
+            partition,
+            offset,
+            _stamp(timestamp_ms),
+            rfc3339(attempt.started),
+            (ended := rfc3339(attempt.finished)),
         )
         return self._record(asker, value, attempt, ended)
 
@@ -112,14 +117,14 @@ class Answers:
         """The outcome of an attempt that ended in any way."""
         status, said = _said(verdict)
         self._count(status, attempt)
-        message, usage, started, finished = attempt
+        message = attempt.message
         outcome = Outcome.trusted(
             task_id=asker.task_id,
             case_id=asker.case_id,
             agent=asker.agent,
             attempt=asker.attempt,
             status=status,
-            usage=usage,
+            usage=attempt.usage,
             agent_version=self._agent.spec.version,
             worker=self._services.worker,
             delivery=Delivery.trusted(
@@ -128,33 +133,33 @@ class Answers:
                 offset=message.offset,
                 timestamp=instant(message.timestamp_ms / 1000),
             ),
-            started_at=instant(started),
-            finished_at=instant(finished),
+            started_at=instant(attempt.started),
+            finished_at=instant(attempt.finished),
             **said,
         )
         if status in _WITH_TASK:
             full = outcome.evolve(task=message.value).to_json()
             if len(full) <= self._services.limits.outcome_bytes_max:
-                return self._record(asker, full, attempt, rfc3339(finished))
+                return self._record(asker, full, attempt, rfc3339(attempt.finished))
             _log.warning(
                 "task_too_large_for_its_outcome", agent=self._agent.name, case_id=asker.case_id
             )
-        return self._record(asker, outcome.to_json(), attempt, rfc3339(finished))
+        return self._record(asker, outcome.to_json(), attempt, rfc3339(attempt.finished))
 
     def _record(
         self, asker: LeanTask | Asker, value: bytes, attempt: Attempt, ended: bytes
     ) -> Record:
-        message = attempt.message
-        run = b"%d:%d:%d" % (message.partition, message.offset, int(attempt.started * 1e6))
+        message, reply_to = attempt.message, asker.reply_to
+        run = _run(message.partition, message.offset, int(attempt.started * 1e6))
         unique = crc32(run, self._unique)
         ce_id = b"%b:%d:%08x" % (asker.task_id.encode(), asker.attempt, unique)
         headers = headers_of(Outcome.ce_type, self._source, ce_id, ended)
         return Record(
-            asker.reply_to.topic,
+            reply_to.topic,
             asker.case_id.encode(),
             value,
             headers + travelling_from(message),
-            asker.reply_to.partition,
+            reply_to.partition,
         )
 
     def _count(self, status: OutcomeStatus, attempt: Attempt) -> None:
@@ -165,6 +170,12 @@ class Answers:
             )
         counted(1)
         self._took(attempt.finished - attempt.started)
+
+
+@cache
+def _name(topic: str) -> bytes:
+    """A topic as JSON; an agent has two."""
+    return _written(topic)
 
 
 @lru_cache(maxsize=256)  # tasks of one batch are of few different milliseconds
