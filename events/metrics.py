@@ -123,6 +123,12 @@ _ALL = (
     _gauge("insight_other_names", "Facts counted as `~other` since the start."),
     _gauge("insight_hours_saved", "Labour saved in 35 days, against the stated baseline."),
     _gauge("insight_net_benefit_usd", "Benefit less cost of 35 days, likewise."),
+    # the projection
+    _gauge("projection_behind_records", "Records that the projection has not written."),
+    _gauge("projection_behind_seconds", "Since when it has not had all of them."),
+    _counter("projection_records", "Records written to the projection.", "topic"),
+    _counter("projection_skipped", "Records that it could not read.", "topic", "reason"),
+    _counter("projection_rebuilds", "Times that its file was thrown away.", "reason"),
     # processes
     _gauge("consumer_lag", "Records a group has not done.", *_PARTITION),
     _gauge("consumer_committed_lag", "Records at or behind its committed offset.", *_PARTITION),

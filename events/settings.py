@@ -91,8 +91,32 @@ class Settings(BaseSettings):
     """How often coordinators measure the lag of all groups."""
     lag_window_s: float = Field(default=300.0, gt=0, le=86_400)
     """How long nothing has to move before a partition is stalled or stopped."""
+    insight_interval_s: float = Field(default=5.0, ge=0.2, le=3600)
+    """How often the tables of insight are written for others, and alerts are judged."""
+    insight_names_max: int = Field(default=200, ge=1, le=10_000)
+    """Workflows, tenants and agent versions that have numbers of their own, of each kind and for
+    the facts of one partition; all others are counted as `~other`."""
+    insight_errors_max: float = Field(default=0.05, gt=0, le=1)
+    """Part of the cases, or of an agent's steps, that may fail before an alert fires."""
+    insight_confidence_min: float = Field(default=0.7, ge=0, lt=1)
+    """Mean confidence below which an alert fires."""
+    insight_guards_max: float = Field(default=0.1, gt=0, le=1)
+    """Part of the cases in which a guard may hit before an alert fires."""
+    insight_samples_min: int = Field(default=50, ge=1)
+    """Fewer within the window of alerts say nothing."""
+    insight_window_s: int = Field(default=900, ge=60, le=7200)
+    """What alerts look back on, in whole minutes."""
+    insight_baseline: Path | None = None
+    """A YAML file that says what the work costs without Caseworks; see `caseworks/insight`."""
     dead_cases_keep_s: float = Field(default=30 * 86_400.0, gt=0)
     """How long a closed case is kept whole for the replay of its dead letter: as long as that."""
+
+    projection_keep_s: float = Field(default=7 * 86_400.0, gt=0)
+    """How long the projection, which API and console read, keeps closed cases."""
+    projection_cases_max: int = Field(default=250_000, ge=1_000)
+    """Cases in the projection, of about 4 KB each; beyond, closed ones go, the oldest first."""
+    projection_interval_s: float = Field(default=0.25, ge=0.01, le=10)
+    """How often the projection looks for new records: what comes between is written at once."""
 
     in_flight_max: int = Field(default=256, ge=1, le=100_000)
     """Tasks that one agent runs at once in one process, beside the agent's own limit."""
