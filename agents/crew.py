@@ -15,7 +15,6 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import copy_context
-from functools import partial
 from typing import Any
 
 from agents.delivery import Parcel
@@ -50,11 +49,15 @@ class Crew:
         self.abandoned = 0
         """Runs that were given up and have not ended."""
         self._loop = loop
+        self._producer = desk.services.producer
         self._on_settled = on_settled
         self._settled: deque[Settled] = deque()
         # Dictionaries for their order: what happens here must not depend on addresses.
         self._queue: deque[Run] = deque()
+        self._first: Run | None = None
+        """What makes its first step."""
         self._working: dict[Run, None] = {}
+        """What waits since then."""
         self._sent: dict[Run, None] = {}
         self._serving = self._sweeping = self._polling = False
         self._sources: dict[tuple[str, int], TopicPartition] = {}
@@ -72,9 +75,7 @@ class Crew:
 
     def begin(self, jobs: Sequence[Job]) -> None:
         """Start jobs."""
-        runs = [Run(job.message, job.failure) for job in jobs]
-        self._queue.extend(runs)
-        self._working.update(dict.fromkeys(runs))
+        self._queue.extend([Run(job.message, job.failure) for job in jobs])
         if not self._serving:
             self._serve()
         if not self._sweeping:
@@ -88,14 +89,15 @@ class Crew:
                 self._sent.pop(run, None)
                 if run.parcel is not None:
                     run.parcel.wanted = False
+        for run in self._queue:
+            if partitions is None or run.message.source in partitions:
+                run.wanted = False
         until = self._loop.time() + self.desk.services.limits.grace_s
         for run in list(self._working):
             if partitions is None or run.message.source in partitions:
                 run.wanted, run.until = False, until
                 if run.task is not None:
                     run.task.cancel()
-                else:
-                    del self._working[run]
 
     def take_settled(self) -> list[Settled]:
         """What was settled since the last time. Thread-safe for one taker."""
@@ -116,7 +118,8 @@ class Crew:
 
     def run_of(self, task: asyncio.Task[object] | None) -> Run | None:
         """The job that runs in this asyncio task. Thread-safe."""
-        return next((run for run in list(self._working) if run.task is task), None)
+        runs = [*self._working, self._first]
+        return next((run for run in runs if run is not None and run.task is task), None)
 
     def give_up(self, run: Run, why: str) -> None:
         """Answer for a run that does not end. Thread-safe."""
@@ -136,13 +139,13 @@ class Crew:
 
     async def _jobs(self) -> None:
         """Job after job, until one waited."""
-        task = asyncio.current_task()
+        task, queue = asyncio.current_task(), self._queue
         for _ in range(JOBS_AT_ONCE):
-            while self._queue and not self._queue[0].wanted:
-                self._queue.popleft()  # discarded before it began
-            if not self._queue:
+            while queue and not queue[0].wanted:
+                queue.popleft()  # discarded before it began
+            if not queue:
                 return
-            run = self._queue.popleft()
+            run = queue.popleft()
             run.task = task
             rest = self._begun(run)
             if rest is not None:
@@ -153,6 +156,7 @@ class Crew:
 
     def _begun(self, run: Run) -> Coroutine[Any, Any, None] | None:
         """Make the first step of a job, and send its answer; the rest, if it waits."""
+        self._first = run
         context = copy_context()
         working = run_job(self.desk, run, self._loop.time)
         try:
@@ -160,21 +164,20 @@ class Crew:
         except StopIteration as ended:
             self._answer(run, ended.value)
             return None
-        except BaseException:
-            self._working.pop(run, None)
-            raise
+        finally:
+            self._first = None
+        if run.wanted:  # else it was given up meanwhile, from another thread
+            self._working[run] = None
         return self._rest(run, resumed(working, waits_for, context.run))
 
     async def _rest(self, run: Run, working: Awaitable[tuple[Record, ...]]) -> None:
         try:
             records = await working
-        except BaseException:
+        finally:
             self._working.pop(run, None)
-            raise
         self._answer(run, records)
 
     def _answer(self, run: Run, records: tuple[Record, ...]) -> None:
-        self._working.pop(run, None)
         if run.wanted:
             self._send(run, records)
             if not self._polling:
@@ -183,23 +186,22 @@ class Crew:
 
     def _send(self, run: Run, records: tuple[Record, ...]) -> None:
         self._sent[run] = None
-        acknowledged = partial(self._acknowledged, run)
-        run.parcel = Parcel(records, self.desk.services.producer, self._loop, acknowledged)
-        run.parcel.send()
+        run.parcel = parcel = Parcel(run, records, self._producer, self._loop, self._acknowledged)
+        parcel.send()
 
     def _acknowledged(self, run: Run) -> None:
         """The broker has it all. Called on any thread."""
         self._sent.pop(run, None)
         run.parcel = None  # a circle less for the garbage collector, in every task
-        topic, partition, offset, *_, epoch = run.message
-        source = self._sources.get((topic, partition))
+        message = run.message
+        source = self._sources.get(message[:2])
         if source is None:
-            source = self._sources[topic, partition] = run.message.source
-        self._settled.append(Settled(source, offset, epoch))
+            source = self._sources[message[:2]] = message.source
+        self._settled.append(Settled(source, message.offset, message.epoch))
         self._on_settled()
 
     def _poll(self) -> None:
-        self.desk.services.producer.poll()
+        self._producer.poll()
         self._polling = bool(self._sent)
         if self._polling:
             self._loop.call_later(POLL_S, self._poll)

@@ -157,7 +157,7 @@ class Run:
         self.call: Call | None = None
         self.task: asyncio.Task[None] | None = None
         """What executes it, when it has begun."""
-        self.parcel: Parcel | None = None
+        self.parcel: Parcel[Run] | None = None
         self.until = inf
         """When it is given up, on the event loop's clock."""
         self.wanted = True

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 from events.broker import (
     LogEnds,
@@ -140,7 +142,7 @@ class Open:
 # --- workers
 
 
-class Job(NamedTuple):
+class Job(Struct, frozen=True, gc=False):
     """A message to execute; the executor's answer comes back as `Settled`."""
 
     message: Message
@@ -148,7 +150,7 @@ class Job(NamedTuple):
     """Not to be executed, but answered as failed, of this kind."""
 
 
-class Settled(NamedTuple):
+class Settled(Struct, frozen=True, gc=False):
     """The outcome (or dead letter) of this message is acknowledged by the broker."""
 
     source: TopicPartition

@@ -285,11 +285,11 @@ _ALL = (
         "a position before its outcome",
         "I8",
         "agents/crew.py",
-        "        self._sent[run] = None\n        acknowledged",
+        "        self._sent[run] = None\n        run.parcel",
         "        message = run.message\n"
         "        self._settled.append(Settled(message.source, message.offset, message.epoch))\n"
         "        self._sent[run] = None\n"
-        "        acknowledged",
+        "        run.parcel",
         runs_max=40,
         profile="agents",
     ),
