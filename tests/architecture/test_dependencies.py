@@ -44,7 +44,7 @@ def test_the_run_lock_is_the_part_of_the_test_lock_that_runs() -> None:
 def test_the_locks_hold_what_the_project_asks_for() -> None:
     build = names(PROJECT["build-system"]["requires"])
     runtime = names(PROJECT["project"]["dependencies"])
-    extras = names(EXTRAS["test"] + EXTRAS["model"])
+    extras = names(EXTRAS["test"] + EXTRAS["model"] + EXTRAS["api"])
 
     assert build | runtime <= locked(RUN).keys()
     assert extras <= locked(TEST).keys()
