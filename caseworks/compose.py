@@ -10,7 +10,6 @@ import gc
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from itertools import product
 from threading import Event
 from time import time
 
@@ -37,7 +36,7 @@ from caseworks.changelog import changelog_of
 from caseworks.connection import connect
 from caseworks.limits import orchestrator_limits, outages_of
 from caseworks.loading import load_app
-from caseworks.notes import Notes
+from caseworks.notes import Notes, count_from_nil
 from caseworks.readiness import readiness
 from caseworks.topics import check_topics, ensure_topics
 from coordinator.admission import Admission
@@ -117,9 +116,7 @@ class System:
 
     def run_coordinator(self, stop: Event) -> int:
         """Run a coordinator's loops until *stop*; returns the process's exit code."""
-        for plan, said in product(self.app.plans, ("yes", "no")):  # rates see no first one
-            labels = {"workflow": plan.name, "in_time": said}
-            self.telemetry.count("caseworks_cases_closed_total", 0, **labels)
+        count_from_nil(self.telemetry, [plan.name for plan in self.app.plans])
         return self._run((*self.coordinator(), self.controller()), stop)
 
     def run_worker(self, agents: Sequence[str], stop: Event) -> int:
@@ -141,6 +138,15 @@ class System:
             producer.flush(self.settings.drain_timeout_s)
             services.effects.close()
         return code
+
+    def run_insight(self, stop: Event) -> int:
+        """Make facts of results and count them until *stop*; returns the process's exit code."""
+        from caseworks.insight.role import run
+
+        def run_loop(topics: tuple[str, ...], processor: Callable[[], Processor]) -> int:
+            return self._run((self._transactional("facts", topics, processor, IDLE_TAKE_S),), stop)
+
+        return run(self, stop, run_loop)
 
     def ready(self) -> tuple[bool, str]:
         """Whether every loop of this process runs and has its partitions, and if not, why."""
@@ -314,7 +320,7 @@ class System:
     def _transactional(
         self,
         loop: str,
-        topic: str,
+        topic: str | tuple[str, ...],
         processor: Callable[[], Processor],
         take_timeout_s: float = 0.0,
         watch: Watch | None = None,
@@ -324,7 +330,7 @@ class System:
         limits = LoopLimits(batch_max=settings.batch_max, take_timeout_s=wait_s)
         spec = ConsumerSpec(
             group=settings.topics.loop_group(loop),
-            topics=(topic,),
+            topics=(topic,) if isinstance(topic, str) else topic,
             instance=name,
             paused_on_assign=True,
             session_timeout_s=settings.session_timeout_s,
