@@ -84,13 +84,13 @@ class Projection:
             held.enter_context(sole_writer(self.path))
             settings = self._settings
             keep = Retention(settings.projection_keep_s, settings.projection_cases_max)
-            self._writer = ProjectionWriter(self.path, keep)
-            held.callback(self._writer.close)
+            self.writer = ProjectionWriter(self.path, keep)
+            held.callback(self.writer.close)
             self._reader = self._broker.reader()
             held.callback(self._reader.close)
-            if self._writer.discarded is not None:
-                self._count_discarded(self._writer.discarded)
-            self.caught_up = self._writer.caught_up
+            if self.writer.discarded is not None:
+                self._count_discarded(self.writer.discarded)
+            self.caught_up = self.writer.caught_up
             self._look(self._clock())
             self._held = held.pop_all()
         return self
@@ -121,6 +121,7 @@ class Projection:
 
     def run_once(self) -> None:
         """Read up to where the topics end now. Raises `RetriableError`."""
+        self._look(self._clock())
         ends = self._reader.ends(self._next.keys(), committed=True)
         while any(self._next.get(source, 0) < end for source, end in ends.items()):
             self.turn()
@@ -128,7 +129,7 @@ class Projection:
 
     def rebuild(self, why: Why = "asked") -> None:
         """Throw the file away and begin at the beginning of the topics."""
-        self._writer.discard(why)
+        self.writer.discard(why)
         self._count_discarded(why)
         self._begin_anew()
 
@@ -153,8 +154,8 @@ class Projection:
         count = self._write(slices, now)
         if now >= self._tell_at:
             self._tell(now)
-        if self._writer.is_full or now >= self._sweep_at:
-            self._writer.sweep(now)
+        if self.writer.is_full or now >= self._sweep_at:
+            self.writer.sweep(now)
             self._sweep_at = now + SWEEP_S
         return count >= asked
 
@@ -178,7 +179,7 @@ class Projection:
             self._telemetry.count(
                 "caseworks_projection_skipped_total", n, topic=topic, reason=reason
             )
-        self._writer.write(batch, positions, now)
+        self.writer.write(batch, positions, now)
         self._next.update(positions)
         if batch.count:
             fit = int(BYTES_WANTED * batch.count / max(1, size))
@@ -200,24 +201,24 @@ class Projection:
         self._identify(named)
         for source in sources:
             if source not in self._next:
-                self._next[source] = self._writer.positions.get(source, 0)
+                self._next[source] = self.writer.positions.get(source, 0)
                 self._whole_at[source] = now
         self._look_at = now + LOOK_S
 
     def _doubt(self, topics: list[str], fresh: list[TopicPartition]) -> Why | None:
         """Why the positions of the file are not meant for these topics."""
-        known = self._writer.identities
+        known = self.writer.identities
         if any(known.get(topic, found) != found for topic, found in self._found(topics).items()):
             return "topic"
         stored = {
-            each: self._writer.positions[each] for each in fresh if each in self._writer.positions
+            each: self.writer.positions[each] for each in fresh if each in self.writer.positions
         }
         if not stored:
             return None
-        ends = self._reader.ends(stored.keys(), committed=False)
-        if any(position > ends[source] for source, position in stored.items()):
+        bounds = self._reader.bounds(stored.keys())
+        if any(position > bounds[source][1] for source, position in stored.items()):
             return "topic"
-        if any(position < self._reader.beginning(source) for source, position in stored.items()):
+        if any(position < bounds[source][0] for source, position in stored.items()):
             return "retention"
         return None
 
@@ -229,9 +230,9 @@ class Projection:
             admin.close()
 
     def _identify(self, topics: list[str]) -> None:
-        new = [topic for topic in topics if topic not in self._writer.identities]
+        new = [topic for topic in topics if topic not in self.writer.identities]
         if new:
-            self._writer.identify(self._found(new))
+            self.writer.identify(self._found(new))
 
     def _begin_anew(self) -> None:
         self.caught_up = False
@@ -259,7 +260,7 @@ class Projection:
             seconds = max(seconds, now - self._whole_at[source])
         self._behind = records
         self.caught_up = self.caught_up or records <= RECORDS_MAX
-        self._writer.mark(
+        self.writer.mark(
             {"records": records, "seconds": round(seconds, 3), "at": now}, caught_up=self.caught_up
         )
         self._telemetry.set("caseworks_projection_behind_records", records)

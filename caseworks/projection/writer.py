@@ -87,32 +87,32 @@ class ProjectionWriter:
         self._open()
 
     def _open(self) -> None:
-        self._db, why = open_file(self.path)
+        self.db, why = open_file(self.path)
         self.discarded = why or self.discarded
-        rows = self._db.execute("SELECT topic, partition, next FROM positions").fetchall()
+        rows = self.db.execute("SELECT topic, partition, next FROM positions").fetchall()
         self.positions = {TopicPartition(topic, partition): at for topic, partition, at in rows}
         """The next offset of each partition."""
         self.identities: dict[str, str] = dict(
-            self._db.execute("SELECT topic, identity FROM identities").fetchall()
+            self.db.execute("SELECT topic, identity FROM identities").fetchall()
         )
         """By topic: which one of its name the positions are meant for."""
         self.caught_up = bool(
-            self._db.execute("SELECT 1 FROM meta WHERE name = 'caught_up'").fetchone()
+            self.db.execute("SELECT 1 FROM meta WHERE name = 'caught_up'").fetchone()
         )
         """Whether this file was once at the end of all topics."""
         self._ids: dict[str, int] = {}
-        self._next_id = 1 + (self._db.execute("SELECT max(id) FROM cases").fetchone()[0] or 0)
-        self._seq: int = self._db.execute("SELECT max(last) FROM changes").fetchone()[0] or 0
-        count = self._db.execute("SELECT count(*) FROM cases").fetchone()[0]
+        self._next_id = 1 + (self.db.execute("SELECT max(id) FROM cases").fetchone()[0] or 0)
+        self._seq: int = self.db.execute("SELECT max(last) FROM changes").fetchone()[0] or 0
+        count = self.db.execute("SELECT count(*) FROM cases").fetchone()[0]
         self._sweep = Sweep(self._retention, count)
 
     def close(self) -> None:
         """Close the file."""
-        self._db.close()
+        self.db.close()
 
     def discard(self, why: Why) -> None:
         """Throw the file away and begin with an empty one."""
-        self._db.close()
+        self.db.close()
         set_aside(self.path, why)
         self.discarded = why
         self._open()
@@ -127,13 +127,13 @@ class ProjectionWriter:
         """Say how far this is behind, for readers."""
         rows = [("behind", json.dumps(behind)), *([("caught_up", "1")] if caught_up else [])]
         with self._transaction():
-            self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
+            self.db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
 
     def identify(self, identities: Mapping[str, str]) -> None:
         """Keep which topics these are."""
         self.identities.update(identities)
         with self._transaction():
-            self._db.executemany(
+            self.db.executemany(
                 "INSERT OR REPLACE INTO identities VALUES (?, ?)", list(identities.items())
             )
 
@@ -145,23 +145,23 @@ class ProjectionWriter:
     def sweep(self, now: float) -> int:
         """Delete a bounded part of what is too old; returns how many cases that were."""
         with self._transaction():
-            gone = self._sweep.run(self._db, now)
+            gone = self._sweep.run(self.db, now)
         for case_id in gone:
             self._ids.pop(case_id, None)
         if gone:
-            self._db.execute("PRAGMA incremental_vacuum(500)").fetchall()
+            self.db.execute("PRAGMA incremental_vacuum(500)").fetchall()
         return len(gone)
 
     # --- one transaction
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with self._db:
-            self._db.execute("BEGIN IMMEDIATE")
+        with self.db:
+            self.db.execute("BEGIN IMMEDIATE")
             yield
 
     def _write(self, batch: Batch, positions: Positions, now: float) -> None:
-        db = self._db
+        db = self.db
         self._number(batch, self._retention.since_ms(now))
         known = [(self._ids[name], each) for name, each in batch.cases.items() if name in self._ids]
         known.sort(key=itemgetter(0))
@@ -183,7 +183,7 @@ class ProjectionWriter:
         """Find the row numbers of cases, and give new ones to those that are to have a row."""
         missing = [case_id for case_id in batch.cases if case_id not in self._ids]
         self._ids.update(
-            self._db.execute(
+            self.db.execute(
                 "SELECT case_id, id FROM cases WHERE case_id IN (SELECT value FROM json_each(?))",
                 (json.dumps(missing),),
             )
@@ -207,7 +207,7 @@ class ProjectionWriter:
         return number, patch.state, patch.result, amended, moments
 
     def _moments(self, number: int, patch: CasePatch) -> bytes:
-        row = self._db.execute("SELECT moments FROM bodies WHERE id = ?", (number,)).fetchone()
+        row = self.db.execute("SELECT moments FROM bodies WHERE id = ?", (number,)).fetchone()
         kept = kept_moments(row[0] if row else None)
         for value, at_ms in patch.passing:
             with suppress(ValueError):  # its columns were read; a part of it is none of ours
@@ -216,7 +216,7 @@ class ProjectionWriter:
 
     def _amended(self, number: int, patch: CasePatch, tallies: Tallies) -> bytes:
         """The results that others amend, as lines; and what the newer ones add to the sums."""
-        row = self._db.execute(
+        row = self.db.execute(
             "SELECT result, amended FROM bodies WHERE id = ?", (number,)
         ).fetchone()
         before, lines = row or (None, None)
@@ -232,7 +232,7 @@ class ProjectionWriter:
 
     def _drop_gone(self, numbers: list[int]) -> None:
         """Cases that their changelog knows no more: what remains is their result, if there is."""
-        db = self._db
+        db = self.db
         for number in numbers:
             db.execute("UPDATE bodies SET state = NULL WHERE id = ?", (number,))
             found = db.execute(
@@ -246,7 +246,7 @@ class ProjectionWriter:
                 self._sweep.count -= 1
 
     def _write_beside(self, batch: Batch) -> None:
-        db = self._db
+        db = self.db
         for row in batch.asked:
             if len(row) == _ASKED_WIDTH:
                 db.execute("INSERT OR REPLACE INTO approvals VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
@@ -269,11 +269,11 @@ class ProjectionWriter:
             else:
                 put.append((*key, value))
         marks = ", ".join("?" * (where.count("?") + 1))
-        self._db.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", put)  # noqa: S608
-        self._db.executemany(f"DELETE FROM {table} WHERE {where}", drop)  # noqa: S608
+        self.db.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", put)  # noqa: S608
+        self.db.executemany(f"DELETE FROM {table} WHERE {where}", drop)  # noqa: S608
 
     def _write_sums(self, tallies: Tallies) -> None:
-        db = self._db
+        db = self.db
         db.executemany(_PUT_SUMS, tallies.rows())
         db.executemany(_PUT_SECONDS, [(at, *both) for at, both in tallies.seconds.items()])
         db.executemany(_PUT_LATENCY, [(*key, n) for key, n in tallies.durations.items()])
@@ -282,8 +282,8 @@ class ProjectionWriter:
         if not case_ids:
             return
         self._seq += len(case_ids)
-        self._db.execute("INSERT INTO changes VALUES (?, ?)", (self._seq, json.dumps(case_ids)))
-        self._db.execute("DELETE FROM changes WHERE last < ?", (self._seq - CHANGES_KEPT,))
+        self.db.execute("INSERT INTO changes VALUES (?, ?)", (self._seq, json.dumps(case_ids)))
+        self.db.execute("DELETE FROM changes WHERE last < ?", (self._seq - CHANGES_KEPT,))
 
 
 _NO_BODY = (None, None, None, None)

@@ -1,0 +1,148 @@
+"""The projection against what the topics say, however reads are cut and whatever kills it."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from caseworks.projection.read import ReadModel
+from caseworks.projection.run import Projection
+from events.errors import SetupError
+from events.memory import MemoryBroker
+from events.metrics import Prometheus
+from events.settings import Settings
+from tests.unit.machine import START
+from tests.unit.projected import (
+    Story,
+    differences,
+    interleaved,
+    make_topics,
+    put,
+    settings_in,
+)
+
+NOW = START + 100
+
+
+class World:
+    """A broker with topics, and projections of it."""
+
+    def __init__(self, folder: Path, **more: Any) -> None:
+        self.settings: Settings = settings_in(folder, **more)
+        self.topics = self.settings.topics
+        self.broker = MemoryBroker()
+        self.story = Story(self.topics)
+        self.telemetry = Prometheus()
+        self.now = NOW
+        make_topics(self.broker, self.topics)
+
+    @property
+    def path(self) -> Path:
+        return self.projection().path
+
+    def projection(self) -> Projection:
+        return Projection(
+            self.broker, self.settings, clock=lambda: self.now, telemetry=self.telemetry
+        )
+
+    def read(self) -> ReadModel:
+        return ReadModel(self.projection().path, clock=lambda: self.now)
+
+    def catch_up(self) -> ReadModel:
+        with self.projection() as running:
+            running.run_once()
+        return self.read()
+
+    def differences(self) -> list[str]:
+        return differences(self.broker, self.topics, self.projection().path)
+
+    def rebuilds(self, reason: str) -> float | None:
+        return self.telemetry.value("caseworks_projection_rebuilds_total", reason=reason)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def told_by(world: World, seed: int, cases: int = 40) -> list[Any]:
+    """What happens to so many cases; of another seed to other ones."""
+    dice = random.Random(seed)
+    numbers = range(seed * 1000, seed * 1000 + cases)
+    return list(interleaved([world.story.lives(n, dice) for n in numbers], dice))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_it_equals_the_changelog_however_reads_are_cut(world: World, seed: int) -> None:
+    told, dice = told_by(world, seed), random.Random(seed)
+    with world.projection() as running:
+        while told:
+            n = dice.choice((1, 2, 7, 60))
+            put(world.broker, told[:n])
+            del told[:n]
+            running.run_once()
+    assert world.differences() == []
+
+
+def test_the_comparison_sees_a_row_that_is_wrong(world: World) -> None:
+    put(world.broker, told_by(world, 1))
+    world.catch_up().close()
+    with closing(sqlite3.connect(world.projection().path, isolation_level=None)) as db:
+        db.execute("UPDATE cases SET status = 'parked' WHERE id = 1")
+        db.execute("DELETE FROM bodies WHERE id = 2")
+        db.execute("DELETE FROM cases WHERE id = 3")
+    assert len(world.differences()) >= 3
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_end_in_the_middle_of_a_transaction_loses_and_doubles_nothing(
+    world: World, seed: int
+) -> None:
+    """SQLite asks its progress handler every few instructions: that may end anything anywhere."""
+    told, dice = told_by(world, seed), random.Random(seed)
+    kills = 0
+    while told:
+        n = dice.choice((5, 20, 60))
+        put(world.broker, told[:n])
+        del told[:n]
+        running = world.projection().__enter__()
+        left = dice.randrange(1, 400)
+
+        def count_down() -> int:
+            nonlocal left
+            left -= 1
+            return int(left < 0)
+
+        running.writer.db.set_progress_handler(count_down, 20)
+        with suppress(sqlite3.OperationalError, SetupError):
+            running.run_once()
+        kills += left < 0
+        running.__exit__(None, None, None)
+    assert kills > 1
+    world.catch_up().close()
+    assert world.differences() == []
+
+
+def test_one_rebuilt_from_a_compacted_topic_says_the_same_of_every_case(world: World) -> None:
+    put(world.broker, told_by(world, 5))
+    live = world.catch_up()
+    world.broker.compact(world.topics.cases)
+    before = {line.case_id: line for line in live.cases(limit=500).items}
+    with world.projection() as running:
+        running.rebuild()
+        running.run_once()
+    assert world.differences() == []
+    after = {line.case_id: line for line in world.read().cases(limit=500).items}
+    assert before.keys() == after.keys()
+    for case_id, line in after.items():
+        assert (line.status, line.usd, line.subject) == (
+            before[case_id].status,
+            before[case_id].usd,
+            before[case_id].subject,
+        )
+    assert world.rebuilds("asked") == 1
