@@ -42,6 +42,10 @@ class Context:
         message: The record of the task; what travels along the case is read from its headers.
     """
 
+    _reports = 0
+    _spends = False
+    """Whether something has been metered; what most attempts never need is made when it is."""
+
     def __init__(
         self,
         task: LeanTask,
@@ -57,9 +61,6 @@ class Context:
         self._services = services
         self._clock = clock
         self._message = message
-        self._reports = 0
-        self.blamed: dict[str, BaseException] = {}
-        """By dependency: the last error of a guarded call."""
         self.run_until = run_until
 
     @property
@@ -103,6 +104,11 @@ class Context:
         return self.run_until - self._clock()
 
     @cached_property
+    def blamed(self) -> dict[str, BaseException]:
+        """By dependency: the last error of a guarded call."""
+        return {}
+
+    @cached_property
     def log(self) -> structlog.stdlib.BoundLogger:
         """A logger whose lines carry case, trace, task and agent."""
         return _log.bind(
@@ -116,6 +122,7 @@ class Context:
     @cached_property
     def budget(self) -> Meter:
         """What may be spent and what was; the smaller of the task's and the agent's limits."""
+        self._spends = True
         return Meter(tightest(self._task.budget, self._spec.budget))
 
     @cached_property
@@ -125,6 +132,7 @@ class Context:
 
     @cached_property
     def _iterations(self) -> Iterations:
+        self._spends = True
         of_task = self._task.budget.iterations
         limit = self._spec.iterations_max
         return Iterations(limit if of_task is None else min(limit, of_task), self.trace)
@@ -132,6 +140,8 @@ class Context:
     @property
     def usage(self) -> Usage:
         """What was spent so far."""
+        if not self._spends:
+            return NOTHING
         known = self.__dict__
         spent = known["budget"].spent if "budget" in known else NOTHING
         if "_iterations" in known:
