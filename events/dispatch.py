@@ -129,7 +129,7 @@ def perform(operation: op.Operation, handles: Handles) -> op.Answer:  # noqa: C9
     """
     match operation:
         case op.Take(n, timeout_s):
-            return _take(handles, n, timeout_s)
+            return take(handles, n, timeout_s)
         case op.Now():
             return handles.clock()
         case op.Note(name, fields):
@@ -145,7 +145,7 @@ def perform(operation: op.Operation, handles: Handles) -> op.Answer:  # noqa: C9
         case op.Start(jobs):
             _there(handles.executor, "executor").start(jobs)
         case op.Collect(timeout_s):
-            return _there(handles.executor, "executor").collect(timeout_s)
+            return collect(handles, timeout_s)
         case op.CommitOffsets(positions, metadata):
             handles.consumer.commit(positions, metadata)
         case op.ResumedFrom(partitions):
@@ -181,6 +181,19 @@ def perform(operation: op.Operation, handles: Handles) -> op.Answer:  # noqa: C9
     return None
 
 
+def take(handles: Handles, n: int, timeout_s: float) -> Taken:
+    """Perform a `Take`."""
+    taken = handles.consumer.take(n, timeout_s)
+    if handles.transactional is not None:
+        handles.membership = handles.consumer.group_metadata()
+    return taken
+
+
+def collect(handles: Handles, timeout_s: float) -> Sequence[op.Settled]:
+    """Perform a `Collect`."""
+    return _there(handles.executor, "executor").collect(timeout_s)
+
+
 def advance(loop: op.Loop, operation: op.Operation, handles: Handles) -> op.Operation:
     """Perform one operation and return the loop's next one.
 
@@ -206,13 +219,6 @@ def serve_revoke(
     while not isinstance(operation, op.Take):
         operation = advance(loop, operation, handles)
     return operation
-
-
-def _take(handles: Handles, n: int, timeout_s: float) -> Taken:
-    taken = handles.consumer.take(n, timeout_s)
-    if handles.transactional is not None:
-        handles.membership = handles.consumer.group_metadata()
-    return taken
 
 
 def _transactional(handles: Handles) -> TransactionalProducer:

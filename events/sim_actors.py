@@ -15,7 +15,7 @@ from typing import Protocol
 
 from events import loop as op
 from events.broker import Taken, TopicPartition
-from events.dispatch import Clock, Handles, perform
+from events.dispatch import Clock, Handles, collect, perform, take
 from events.errors import CaseworksError, DeclarationError, RetriableError, UnstableError
 from events.memory import Dice, MemoryBroker, MemoryConnection
 from events.memory.consumer import MemoryConsumer
@@ -24,6 +24,8 @@ from events.virtual_loop import VirtualLoop
 
 REST_S = 0.005
 """How long an actor rests after `RetriableError` and `UnstableError` if nothing else happens."""
+NOW = -inf
+"""Due already."""
 _ALONE = (op.Now, op.Note, op.ResumedFrom)
 """Done with the operation before: nobody else could tell whether a kill came between."""
 
@@ -63,16 +65,18 @@ class Runner(Protocol):
     done: bool
     only_waits: bool
     """Its waking is a time-out that can come late, not an event that time brings."""
+    place: int
+    """Where it stands among all; -1: nowhere."""
 
     @property
     def life(self) -> Incarnation | None:
         """Whose it is; `None` for the network."""
 
-    def ready(self, now: float) -> bool:
-        """Whether a step may do something now."""
+    def due(self) -> float:
+        """From when on a step may do something: `NOW`, or infinity when time does not bring it."""
 
-    def wakes_at(self) -> float:
-        """When time alone makes it ready; infinity when time does not."""
+    def neighbours(self) -> Sequence[Runner]:
+        """Whose `due` may differ after its step, whatever changed on the cluster."""
 
     def step(self) -> None:
         """Do one thing."""
@@ -165,6 +169,7 @@ class LoopRunner:
     """Performs a loop's operations, one a step. Waiting is being parked until something changed."""
 
     only_waits = True
+    place = -1
 
     def __init__(self, life: Incarnation, end: str, program: Program) -> None:
         """*end* tells the loops of one process apart."""
@@ -187,27 +192,29 @@ class LoopRunner:
         self._lost: frozenset[TopicPartition] = frozenset()
         """Not yet told."""
         self._announced = self._halfway = self._parked = False
-        self._until = -inf
+        self._until = NOW
         """When the pending take or collect has waited long enough."""
         self._version = self._activity = -1
         """Of the cluster and of the process, when this loop last looked."""
 
-    def ready(self, now: float) -> bool:
+    def due(self) -> float:
         life = self.life
-        if not self._parked or now >= self._until:
-            return not life.frozen
+        if life.frozen:
+            return inf
+        if not self._parked:
+            return NOW
         version, activity = self._cluster.version, life.activity
-        # Asked most often of all, and mostly nothing has happened.
-        if (version == self._version and activity == self._activity) or life.frozen:
-            return False
-        settled = activity != self._activity and isinstance(self._pending, op.Collect)
-        if settled or self._consumer.stirs():
-            return True
-        self._version, self._activity = version, activity
-        return False
+        if version != self._version or activity != self._activity:
+            settled = activity != self._activity and isinstance(self._pending, op.Collect)
+            if settled or self._consumer.stirs():
+                return NOW
+            self._version, self._activity = version, activity
+        return self._until
 
-    def wakes_at(self) -> float:
-        return self._until if self._parked and not self.life.frozen else inf
+    def neighbours(self) -> Sequence[Runner]:
+        """The agents, to whom it gives work."""
+        stepper = self.life.stepper
+        return () if stepper is None else (stepper,)
 
     def step(self) -> None:
         """Raises `StopIteration` when the loop ended, and whatever the loop raises."""
@@ -215,10 +222,10 @@ class LoopRunner:
         match self._pending:
             case None:
                 self._next(next(self.loop))
-            case op.Take() as take:
-                self._take(take)
-            case op.Collect(timeout_s):
-                self._collect(timeout_s)
+            case op.Take() as waiting:
+                self._take(waiting)
+            case op.Collect() as waiting:
+                self._collect(waiting)
             case operation:
                 self._perform(operation)
 
@@ -252,65 +259,64 @@ class LoopRunner:
         else:
             self._answer(operation, answer)
 
-    def _take(self, take: op.Take) -> None:
-        self._begin_waiting(take.timeout_s)
+    def _take(self, waiting: op.Take) -> None:
+        world = self.life.world
+        if self._until == NOW:
+            self._until = world.now + waiting.timeout_s
         if self._wants_revoking and not self._announced and (going := self._consumer.leaving()):
             self._announced = True
-            self._answer(take, op.Revoking(going))
+            self._answer(waiting, op.Revoking(going))
             return
-        if not self._halfway and self.life.world.dice.weather("split_take"):
-            self._halfway = self._take_first(take)
+        if not self._halfway and world.dice.weather("split_take"):
+            self._halfway = self._take_first(waiting)
             if self._halfway:
                 return
         self._halfway = self._announced = False
         try:
-            taken = perform(op.Take(take.n, 0.0), self.handles)
+            taken = take(self.handles, waiting.n, 0.0)
         except CaseworksError as error:
-            self._throw(take, error)
+            self._throw(waiting, error)
             return
-        assert isinstance(taken, Taken)
-        lost = self._lost | taken.lost
-        nothing = taken.assignment is self._assignment and not taken.messages and not lost
-        patient = not taken.assignment and self.life.world.dice.weather("patient_take")
-        if (nothing or patient) and self.life.world.now < self._until:
-            self._lost = lost
+        if self._lost:
+            taken = Taken(taken.messages, taken.assignment, taken.lost | self._lost)
+        nothing = taken.assignment is self._assignment and not taken.messages and not taken.lost
+        patient = not taken.assignment and world.dice.weather("patient_take")
+        if (nothing or patient) and world.now < self._until:
+            self._lost = taken.lost
             self._park()
             return
         self._lost = frozenset()
         self._assignment = taken.assignment
-        self._answer(take, Taken(taken.messages, taken.assignment, lost))
+        self._answer(waiting, taken)
 
-    def _take_first(self, take: op.Take) -> bool:
+    def _take_first(self, waiting: op.Take) -> bool:
         try:
             got = self._consumer.take_first()
         except CaseworksError:
             return False  # the whole take says it again
         if got:
-            self._tell(take, " -> (first)")
+            self._tell(waiting, " -> (first)")
         return got
 
-    def _collect(self, timeout_s: float) -> None:
-        self._begin_waiting(timeout_s)
-        collect = op.Collect(0.0)
+    def _collect(self, waiting: op.Collect) -> None:
+        world = self.life.world
+        if self._until == NOW:
+            self._until = world.now + waiting.timeout_s
         try:
-            settled = perform(collect, self.handles)
+            settled = collect(self.handles, 0.0)
         except CaseworksError as error:
-            self._throw(collect, error)
+            self._throw(waiting, error)
         else:
-            if not settled and self.life.world.now < self._until:
+            if not settled and world.now < self._until:
                 self._park()
             else:
-                self._answer(collect, settled)
+                self._answer(waiting, settled)
 
     # --- answers
 
     def _tell(self, operation: op.Operation, end: str) -> None:
         if self.life.world.tracing:
             self.life.world.tell(self.label, text_of(operation) + end)
-
-    def _begin_waiting(self, timeout_s: float) -> None:
-        if self._until == -inf:
-            self._until = self.life.world.now + timeout_s
 
     def _answer(self, operation: op.Operation, answer: op.Answer) -> None:
         if self.life.world.tracing:
@@ -328,7 +334,7 @@ class LoopRunner:
         while isinstance(operation, _ALONE):
             operation = self.loop.send(perform(operation, self.handles))
         self._pending = operation
-        self._until = -inf
+        self._until = NOW
 
     @property
     def waits(self) -> bool:
@@ -345,6 +351,7 @@ class AgentStepper:
 
     only_waits = False
     done = False
+    place = -1
 
     def __init__(self, life: Incarnation, event_loop: VirtualLoop) -> None:
         self.life: Incarnation = life
@@ -352,14 +359,17 @@ class AgentStepper:
         self.event_loop = event_loop
         self._soon, self._later = event_loop.soon, event_loop.later
 
-    def ready(self, now: float) -> bool:
-        if not self._soon and not self._later:
-            return False  # most agents, most of the time
-        return self.event_loop.has_ready and not self.life.frozen
+    def due(self) -> float:
+        if self.life.frozen:
+            return inf
+        if self._soon:
+            return NOW
+        due = self.event_loop.next_timer() if self._later else None
+        return inf if due is None else due
 
-    def wakes_at(self) -> float:
-        due = self.event_loop.next_timer()
-        return inf if due is None or self.life.frozen else due
+    def neighbours(self) -> Sequence[Runner]:
+        """The loops that wait for what agents answer."""
+        return self.life.runners
 
     def step(self) -> None:
         """Raises `DeclarationError` for an exception that no coroutine handled."""

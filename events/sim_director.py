@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from events.sim_actors import Runner
+from events.sim_roster import Roster
 from events.sim_schedule import DUE, JUMP, START, Chance, Choice, Schedule, Tape
 
 TARRIES_MAX = 8
@@ -23,11 +24,12 @@ class Director:
 
     def __init__(self, seed: int, *, keeps: bool, schedule: Schedule | None) -> None:
         self.kept: list[Choice] = []
-        self._keeps = keeps
+        self.keeps = keeps
         self._replays = schedule is not None
         self._coming = deque(schedule or ())
         self._tape = Tape(seed, replays=self._replays) if keeps or self._replays else None
         self.rng: Chance = self._tape or Chance(seed)
+        self._draw = self.rng.random
         self._play(START)
         # Some runs switch at every step, some let one actor act for long; in some, markers and
         # deliveries take their time. Runs of one kind only would all miss the same bugs.
@@ -52,37 +54,36 @@ class Director:
         """A step, a jump or the agenda is done: keep what was drawn."""
         self._keep(what)
 
-    def choose(self, runners: Sequence[Runner], now: float) -> Runner | None:
-        """One that is ready, or `None`: time passes. The network comes first among the runners."""
+    def choose(self, roster: Roster) -> Runner | None:
+        """One of those that can go, or `None`: time passes."""
         if self._replays:
-            return self._by_schedule([runner for runner in runners if runner.ready(now)])
-        chosen = self._by_chance(runners, now)
+            return self._by_schedule([roster.runners[at] for at in roster.able])
+        chosen = self._by_chance(roster)
         if self._tape is not None:
             self._tape.cut()  # a schedule says who, not how that was drawn
         return chosen
 
-    def _by_chance(self, runners: Sequence[Runner], now: float) -> Runner | None:
+    def _by_chance(self, roster: Roster) -> Runner | None:
+        draw, able, last = self._draw, roster.able, self._last
         # Drawn in any case: who is ready must not shift the stream of chance.
-        stays = self.rng.random() < self._inertia
-        last, network = self._last, runners[0]
-        if stays and last is not None and last in runners and last.ready(now):
-            return last  # nobody else need be asked
-        able = [runner for runner in runners if runner.ready(now)]
+        stays = draw() < self._inertia
+        if stays and last is not None and roster.can_go(last):
+            return last
         if not able:
             return None
-        chosen = able[int(self.rng.random() * len(able))]
-        if chosen is network and self.rng.random() > self._haste:
+        at = able[int(draw() * len(able))]
+        if at == 0 and draw() > self._haste:
             if len(able) > 1:
-                chosen = able[1 + int(self.rng.random() * (len(able) - 1))]
+                at = able[1 + int(draw() * (len(able) - 1))]
             elif self._tarried < TARRIES_MAX:
                 self._tarried += 1
                 return None  # time passes before anything arrives
-        if chosen is network:
+        if at == 0:
             self._tarried = 0
-        self._last = chosen
+        self._last = chosen = roster.runners[at]
         return chosen
 
-    def _by_schedule(self, able: list[Runner]) -> Runner | None:
+    def _by_schedule(self, able: Sequence[Runner]) -> Runner | None:
         """The next choice that can be; at the end, whoever went the longest ago."""
         assert self._tape is not None
         by_key = {runner.key: runner for runner in able}
@@ -112,5 +113,5 @@ class Director:
     def _keep(self, what: str) -> None:
         if self._tape is not None:
             drawn = self._tape.cut()
-            if self._keeps and (drawn or what != DUE):
+            if self.keeps and (drawn or what != DUE):
                 self.kept.append(Choice(what, drawn))

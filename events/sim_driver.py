@@ -29,6 +29,7 @@ from events.sim_actors import Boot, Incarnation, Runner
 from events.sim_director import Director
 from events.sim_network import Network
 from events.sim_pace import Pace
+from events.sim_roster import Roster
 from events.sim_schedule import DUE, JUMP, Schedule
 
 Outcome = Literal["done", "steps", "time", "stuck", "crashed"]
@@ -104,6 +105,7 @@ class SimDriver:
         self._director = Director(seed, keeps=tracing, schedule=schedule)
         self.dice = Dice(self._director.rng, faults)
         self.dice.on_fired = self._on_fired
+        self._random = self._director.rng.random
         self.broker = MemoryBroker(self.clock, dice=self.dice, limits=limits)
         """The cluster; make topics and clients of the test with it. No fault strikes them."""
         self.broker.link.spared = True
@@ -113,8 +115,7 @@ class SimDriver:
         self.trace: list[str] = []
         self.pace = pace or Pace()
         self._actors: dict[str, _Actor] = {}
-        self._network = Network(self.broker, self._lives)
-        self._runners: list[Runner] = [self._network]
+        self._roster = Roster(Network(self.broker, self._lives), self.broker.cluster, self._lives)
         self._agenda: list[tuple[float, int, str, Callable[[], None]]] = []
         self._order = count()
         self._stride_s = 0.0
@@ -150,7 +151,7 @@ class SimDriver:
             life.die()
         for actor in self._actors.values():
             actor.life = None
-        self._enlist()
+        self._roster.forget()
 
     def __enter__(self) -> Self:
         return self
@@ -185,6 +186,7 @@ class SimDriver:
         """
         error: BaseException | None = None
         self._quiet_max_s, self._quiet_since = quiet_max_s, self.now
+        self._roster.forget()
         try:
             outcome = self._run(until, self.steps + steps_max, self.now + seconds_max)
         except Exception as crash:  # noqa: BLE001 - the finding of this run; the caller reports it
@@ -196,6 +198,7 @@ class SimDriver:
 
     def _run(self, until: Callable[[], bool], steps_max: int, now_max: float) -> Outcome:
         cluster = self.broker.cluster
+        roster = self._roster
         asked_at, jumped = -1, False
         self._director.begin()
         while True:
@@ -208,8 +211,10 @@ class SimDriver:
                 return "steps"
             if self.now >= now_max:
                 return "time"
-            self._do_due()
-            runner = self._director.choose(self._runners, self.now)
+            if self._agenda and self._agenda[0][0] <= self.now:
+                self._do_due()
+            roster.look(self.now)
+            runner = self._director.choose(roster)
             jumped = runner is None
             try:
                 if runner is not None:
@@ -217,33 +222,33 @@ class SimDriver:
                 elif not self._jump():
                     return "stuck"
             finally:
-                self._director.done(JUMP if runner is None else runner.key)
+                if self._director.keeps:
+                    self._director.done(JUMP if runner is None else runner.key)
 
     def _step(self, runner: Runner) -> None:
         self.steps += 1
-        self.now += self.dice.rng.random() * self.pace.step_s
+        self.now += self._random() * self.pace.step_s
         life = runner.life
         if not runner.only_waits:
             self._quiet_since = self.now
+        self._roster.acted = runner
         if life is None:
             runner.step()
             return
         actor = self._actors[life.name]
-        if actor.mortal:
-            match self.dice.strikes_one(_OF_PROCESSES, runner.label):
-                case "kill":
-                    if self.dice.pick(2):
-                        runner.half_step()
-                    self._kill(actor)
-                    return
-                case "stop":
-                    self._stop(life)
-                    return
-                case "clock_jump":
-                    self._skew(life)
-                case _:
-                    """Nothing happens to it."""
-        self._trouble_groups()
+        strikes_one = self.dice.strikes_one
+        if actor.mortal and (struck := strikes_one(_OF_PROCESSES, runner.label)):
+            if struck == "kill":
+                if self.dice.pick(2):
+                    runner.half_step()
+                self._kill(actor)
+                return
+            if struck == "stop":
+                self._stop(life)
+                return
+            self._skew(life)
+        if struck := strikes_one(_OF_GROUPS, "groups"):
+            self._trouble_groups(struck)
         try:
             runner.step()
         except StopIteration:
@@ -262,17 +267,13 @@ class SimDriver:
         nothing changes, jumps over them grow.
         """
         cluster = self.broker.cluster
-        certain = min(
-            cluster.deadline,
-            self._agenda[0][0] if self._agenda else inf,
-            *(r.wakes_at() for r in self._runners if not r.only_waits),
-        )
-        waiting = min((r.wakes_at() for r in self._runners if r.only_waits), default=inf)
-        target = min(certain, max(waiting, self.now + self._stride_s))
+        certain, waiting = self._roster.wakes()
+        coming = self._agenda[0][0] if self._agenda else inf
+        target = min(certain, coming, cluster.deadline, max(waiting, self.now + self._stride_s))
         if self.now - self._quiet_since > self._quiet_max_s:
             return False
         if target == inf:
-            return self._network.ready(self.now)
+            return bool(self._roster.able)
         grown = max(self.pace.growth * self._stride_s, 0.01)
         self._stride_s = min(grown, self.pace.stride_max_s)
         self.now = max(self.now, target)
@@ -284,9 +285,8 @@ class SimDriver:
         return True
 
     def _do_due(self) -> None:
-        if not self._agenda or self._agenda[0][0] > self.now:
-            return
         self._director.due()
+        self._roster.forget()
         while self._agenda and self._agenda[0][0] <= self.now:
             _, _, what, action = heapq.heappop(self._agenda)
             self._stride_s, self._quiet_since = 0.0, self.now
@@ -304,7 +304,7 @@ class SimDriver:
         actor.life = life
         self.tell(life.label, "begins")
         life.live(actor.boot(life))
-        self._enlist()
+        self._roster.forget()
 
     def _kill(self, actor: _Actor) -> None:
         life, actor.life = actor.life, None
@@ -313,12 +313,13 @@ class SimDriver:
         life.die()
         if self.dice.rng.random() < self.pace.expired:
             life.broker.link.expire()
-        self._enlist()
+        self._roster.forget()
         delay_s = self.dice.between(*self.pace.restart_s)
         self.after(delay_s, "", lambda: self._begin(actor))
 
     def _stop(self, life: Incarnation) -> None:
         life.frozen = True
+        self._roster.forget()
         life.broker.link.silence()
         if self.dice.rng.random() < self.pace.expired:
             life.broker.link.expire()
@@ -345,16 +346,13 @@ class SimDriver:
         if all(loop.done for loop in life.runners):
             actor.life = None
             life.die()
-        self._enlist()
+        self._roster.forget()
 
-    def _trouble_groups(self) -> None:
-        match self.dice.strikes_one(_OF_GROUPS, "groups"):
-            case "rebalance":
-                self._rebalance()
-            case "lost_partitions":
-                self._lose_partitions()
-            case _:
-                """All is well."""
+    def _trouble_groups(self, struck: str) -> None:
+        if struck == "rebalance":
+            self._rebalance()
+        else:
+            self._lose_partitions()
 
     def _rebalance(self) -> None:
         groups = [g for g in self.broker.cluster.groups.values() if g.members]
@@ -379,10 +377,6 @@ class SimDriver:
     def _lives(self) -> list[Incarnation]:
         return [actor.life for actor in self._actors.values() if actor.life is not None]
 
-    def _enlist(self) -> None:
-        loops = (runner for life in self._lives() for runner in life.all_runners())
-        self._runners = [self._network, *(runner for runner in loops if not runner.done)]
-
     # --- the trace
 
     def tell(self, who: str, text: str) -> None:
@@ -392,7 +386,7 @@ class SimDriver:
 
     def agents_began(self) -> None:
         """A process made its event loop: step that too."""
-        self._enlist()
+        self._roster.forget()
 
     def _on_fired(self, fired: Fired) -> None:
         self.tell(fired.where, f"!! {fired.kind}")

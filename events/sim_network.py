@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
 
 from events.memory import MemoryBroker
 from events.memory.link import Delivering
-from events.sim_actors import Incarnation
+from events.sim_actors import NOW, Incarnation, Runner
 
 
 class Network:
@@ -17,20 +17,25 @@ class Network:
     only_waits = False
     done = False
     life = None
+    place = -1
 
     def __init__(self, broker: MemoryBroker, lives: Callable[[], Iterable[Incarnation]]) -> None:
         self._broker = broker
         self._lives = lives
+        self._served: Incarnation | None = None
 
-    def ready(self, now: float) -> bool:
+    def due(self) -> float:
         cluster = self._broker.cluster
-        return bool(cluster.markers) or (cluster.airborne > 0 and bool(self._under_way()))
+        busy = cluster.markers or (cluster.airborne > 0 and self._under_way())
+        return NOW if busy else inf
 
-    def wakes_at(self) -> float:
-        return inf
+    def neighbours(self) -> Sequence[Runner]:
+        """All of the process whose reports it has just served."""
+        return () if self._served is None else self._served.all_runners()
 
     def step(self) -> None:
         """One marker, one record, or the reports that one process waits for."""
+        self._served = None
         markers = self._broker.markers
         under_way = self._under_way()
         chosen = self._broker.cluster.dice.pick(len(markers) + len(under_way))
@@ -44,6 +49,7 @@ class Network:
         producer.poll()
         if life is not None:
             life.activity += 1
+            self._served = life
 
     def half_step(self) -> None:
         """Nothing dies with it."""
@@ -56,6 +62,7 @@ class Network:
         return [
             (life, producer)
             for life, link in links
+            if link.airborne
             for producer in link.producers
             if producer.sending or (producer.reports and not (life is not None and life.frozen))
         ]

@@ -1,7 +1,7 @@
 """The state of the modelled cluster and what the broker does by itself: expiry and markers.
 
 Everything here is called with `lock` held. `version` grows with every change that a waiting take
-may be waiting for; `lock.notify_all()` follows it.
+may be waiting for, and `news` tells of it.
 """
 
 from __future__ import annotations
@@ -92,9 +92,9 @@ class Cluster:
         self.waits = waits
         self.limits = limits
         self.dice = dice or Dice(Random(0), QUIET)
-        self.mutex = RLock()
-        self.lock = Condition(self.mutex)
-        """The same, for who waits or wakes."""
+        self.lock = RLock()
+        self.news = Condition(self.lock)
+        """For those who wait in wall time."""
         self.topics: dict[str, Topic] = {}
         self.partitions: dict[str, int] = {}
         self.groups: dict[str, Group] = {}
@@ -116,21 +116,21 @@ class Cluster:
         """Tell whoever waits."""
         self.version += 1
         if self.waits:
-            self.lock.notify_all()
+            self.news.notify_all()
 
     def arrived(self) -> None:
         """A record came: wake those who wait if it is for one of them."""
         self.version += 1
         for who in self.waiting:
             if who.stirs():
-                self.lock.notify_all()
+                self.news.notify_all()
                 return
 
     def wait(self, who: Waiting, seconds: float) -> None:
         """Wait until something changed that is for *who*, at most so long."""
         self.waiting[who] = None
         try:
-            self.lock.wait(seconds)
+            self.news.wait(seconds)
         finally:
             del self.waiting[who]
 

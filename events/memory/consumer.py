@@ -51,7 +51,11 @@ class MemoryConsumer:
         self._seen = -1
         """The group's version when this client last looked."""
         self._fetches: dict[TopicPartition, _Fetch] = {}
+        self._turns: list[list[_Fetch]] = [[]]
+        """The same, each of them first once: nobody is always served last."""
         self._assignment: dict[TopicPartition, int] = {}
+        self._nothing = Taken((), self._assignment)
+        """What a take in vain returns."""
         self._epochs: dict[TopicPartition, int] = {}
         self._lost: frozenset[TopicPartition] = frozenset()
         self._first: list[Message] = []
@@ -70,10 +74,11 @@ class MemoryConsumer:
                 if (leaving := self.leaving()) is None:
                     self._sync()
                     messages = self._fetch(n)
-                    idle = not messages and self._assignment is known and not self._lost
-                    if not idle or not self._wait(until):
+                    if messages or self._lost or self._assignment is not known:
                         lost, self._lost = self._lost, frozenset()
                         return Taken(messages, self._assignment, lost)
+                    if not self._wait(until):
+                        return self._nothing
                     continue
             # Without the lock: the handler may wait for threads that produce.
             if leaving and self._handler is not None:
@@ -167,12 +172,18 @@ class MemoryConsumer:
                 raise FatalBrokerError(f"{tp} was assigned but does not exist")
             epoch = self._epochs[tp] = self._epochs.get(tp, 0) + 1
             self._fetches[tp] = _Fetch(log, epoch, None, self.spec.paused_on_assign)
-        self._assignment = {tp: fetch.epoch for tp, fetch in self._fetches.items()}
+        fetches = list(self._fetches.values())
+        self._turns = [fetches[at:] + fetches[:at] for at in range(len(fetches))] or [[]]
+        self._assign({tp: fetch.epoch for tp, fetch in self._fetches.items()})
 
     def _disown(self) -> None:
         if self._fetches:
-            self._fetches = {}
-            self._assignment = {}
+            self._fetches, self._turns = {}, [[]]
+            self._assign({})
+
+    def _assign(self, assignment: dict[TopicPartition, int]) -> None:
+        self._assignment = assignment
+        self._nothing = Taken((), assignment)
 
     def _rejoin(self) -> None:
         with self._cluster.lock:
@@ -187,11 +198,10 @@ class MemoryConsumer:
         kept = self._kept() if self._first else []
         if self._cluster.dice.weather("short_take"):
             n = min(n, 1 + self._cluster.dice.pick(3))
-        fetches = list(self._fetches.values())
-        if len(fetches) > 1:
-            self._turn = (self._turn + 1) % len(fetches)
-            fetches = fetches[self._turn :] + fetches[: self._turn]
-        for fetch in fetches:
+        turns = self._turns
+        if len(turns) > 1:
+            self._turn = (self._turn + 1) % len(turns)
+        for fetch in turns[self._turn if len(turns) > 1 else 0]:
             if len(kept) >= n:
                 break
             position, log = fetch.position, fetch.log

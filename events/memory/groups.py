@@ -16,13 +16,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from types import MappingProxyType
+from typing import NamedTuple
 
 from events.broker import ConsumerSpec, OffsetAndMetadata, TopicPartition
 from events.memory.log import Transaction
 
 
-@dataclass(frozen=True, slots=True)
-class Membership:
+class Membership(NamedTuple):
     """What fences a commit. Generation -1 without a member id is fenced by nothing."""
 
     group: str

@@ -48,12 +48,16 @@ class Link:
         self.ids: dict[str, None] = {}
         """Transactional ids that were initialised through this link."""
         self.producers: list[Delivering] = []
+        self.airborne = 0
+        """Records and reports of plain producers that are on their way."""
 
     def enter(self) -> None:
         """Begin a call: refuse it for a dead process, then let the broker's time pass."""
         if not self.alive:
             raise FatalBrokerError(f"{self.name} was killed and cannot act any more")
-        self.cluster.tick()
+        cluster = self.cluster
+        if cluster.clock() >= cluster.deadline:
+            cluster.tick()
 
     def strikes(self, kind: str) -> bool:
         """Whether this fault happens to the call."""

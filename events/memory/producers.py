@@ -201,14 +201,14 @@ class MemoryProducer:
         return len(self._reports)
 
     def produce(self, record: Record, on_delivery: DeliveryReport | None = None) -> None:
-        with self._cluster.mutex:
+        with self._cluster.lock:
             self._link.enter()
             if self._closed:
                 raise FatalBrokerError(f"a producer of {self._link.name} is closed")
             if len(self._sending) + len(self._reports) >= self._cluster.limits.queue_max:
                 raise RetriableError(f"the producer of {self._link.name} is full")
             self._sending.append((record, on_delivery))
-            self._cluster.airborne += 1
+            self._air(1)
             dice = self._cluster.dice
             if dice.quiet or not dice.weather("slow_delivery"):
                 self.deliver_all()
@@ -218,7 +218,7 @@ class MemoryProducer:
         record, on_delivery = self._sending.popleft()
         error = self._write(record)
         if on_delivery is None:
-            self._cluster.airborne -= 1
+            self._air(-1)
         else:
             self._reports.append((on_delivery, error))
 
@@ -234,10 +234,10 @@ class MemoryProducer:
         self._clear()
 
     def poll(self) -> None:
-        with self._cluster.mutex:
+        with self._cluster.lock:
             self._link.enter()
             due, self._reports = self._reports, deque()
-            self._cluster.airborne -= len(due)
+            self._air(-len(due))
         for report, error in due:
             report(error)
 
@@ -254,9 +254,13 @@ class MemoryProducer:
             self._clear()
 
     def _clear(self) -> None:
-        self._cluster.airborne -= len(self._sending) + len(self._reports)
+        self._air(-len(self._sending) - len(self._reports))
         self._sending.clear()
         self._reports.clear()
+
+    def _air(self, change: int) -> None:
+        self._link.airborne += change
+        self._cluster.airborne += change
 
     def _write(self, record: Record) -> BrokerError | None:
         log = self._cluster.log_for(record)
