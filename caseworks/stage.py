@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 READY_TIMEOUT_S = 120.0
 STOP_MARGIN_S = 5.0
+WITHOUT_APP = frozenset(("projection",))
+"""Roles that need not know which workflows there are."""
 
 Progress = Callable[[str, float], None]
 """What is being done, and how far it is (0 to 1)."""
@@ -41,6 +43,7 @@ class Cast:
         log_level: The children's.
         log_dir: Where each child's stderr goes; without, to ours.
         http_port: The first child's, then one more each; 0: free ones.
+        console: Whether there is a projection of the cases, and who serves it.
     """
 
     target: str
@@ -48,6 +51,7 @@ class Cast:
     log_level: str = "warning"
     log_dir: Path | None = None
     http_port: int = 0
+    console: bool = False
 
 
 @contextmanager
@@ -166,19 +170,21 @@ class Stage:
         self.supervisor.stop(self.settings.drain_timeout_s + STOP_MARGIN_S)
 
     def _programs(self) -> list[Program]:
-        roles = [
+        roles: list[tuple[str, str, tuple[str, ...]]] = [
             (f"coordinator-{number}", "coordinator", ("--instance", str(number)))
             for number in range(self._cast.coordinators)
         ]
         roles += [(f"worker-{name}", "worker", ("--agent", name)) for name in self._app.agents]
+        roles += [("projection", "projection", ())] if self._cast.console else []
         return [self._program(number, *role) for number, role in enumerate(roles)]
 
     def _program(self, number: int, name: str, role: str, more: tuple[str, ...]) -> Program:
         cast = self._cast
+        app = () if role in WITHOUT_APP else ("--app", cast.target)
         return Program(
             name=name,
             role=role,
-            argv=(sys.executable, "-m", "caseworks", role, *more, "--app", cast.target),
+            argv=(sys.executable, "-m", "caseworks", role, *more, *app),
             env={
                 "CASEWORKS_BOOTSTRAP_SERVERS": self.bootstrap,
                 "CASEWORKS_HTTP_PORT": str(cast.http_port + number if cast.http_port else 0),

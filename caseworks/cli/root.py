@@ -20,6 +20,7 @@ from caseworks.cli.init import init
 from caseworks.cli.kafka import kafka
 from caseworks.cli.lag import lag
 from caseworks.cli.output import say
+from caseworks.cli.projection import projection
 from caseworks.cli.publishing import publish
 from caseworks.cli.results import results
 from caseworks.cli.roles import coordinator, worker
@@ -55,6 +56,7 @@ app.command(rich_help_panel=LOOK)(doctor)
 app.command(rich_help_panel=LOOK)(check)
 app.command(rich_help_panel=PARTS)(coordinator)
 app.command(rich_help_panel=PARTS)(worker)
+app.command(rich_help_panel=PARTS)(projection)
 app.add_typer(kafka, name="kafka", rich_help_panel=PARTS)
 app.add_typer(topics, name="topics", rich_help_panel=PARTS)
 app.add_typer(schemas, name="schemas", rich_help_panel=PARTS)

@@ -22,6 +22,10 @@ def up(
     app: AppOption = DEFAULT_APP,
     bootstrap: BootstrapOption = "",
     coordinators: Annotated[int, typer.Option(min=1, max=16, help="How many of them.")] = 1,
+    *,
+    console: Annotated[
+        bool, typer.Option("--console/--no-console", help="With the read model, API and console.")
+    ] = True,
 ) -> None:
     """Start Kafka, coordinator and a worker per agent, and keep them running until Ctrl-C."""
     from caseworks.cli.progress import Steps
@@ -38,7 +42,7 @@ def up(
         stage = Stage(
             application,
             settings,
-            _cast(app, coordinators, settings),
+            _cast(app, coordinators, settings, console=console),
             progress=steps.progress,
             listener=lambda change: _tell(change, telemetry),
         )
@@ -71,7 +75,7 @@ def _keep_on(stage: Stage, app: App, telemetry: Prometheus, steps: Any) -> None:
             stage.turn()
 
 
-def _cast(target: str, coordinators: int, settings: Settings) -> Cast:
+def _cast(target: str, coordinators: int, settings: Settings, *, console: bool) -> Cast:
     """Children are quiet unless asked to speak; their ports follow ours."""
     from caseworks.stage import Cast
 
@@ -81,6 +85,7 @@ def _cast(target: str, coordinators: int, settings: Settings) -> Cast:
         coordinators=coordinators,
         log_level=settings.log_level if asked else "warning",
         http_port=settings.http_port + 1 if settings.http_port else 0,
+        console=console,
     )
 
 

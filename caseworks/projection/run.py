@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Self
@@ -23,7 +23,7 @@ from caseworks.scan import (
 )
 from events import metrics
 from events.broker import Broker, LogSlice, TopicPartition
-from events.errors import RetriableError
+from events.errors import RetriableError, SetupError
 from events.logs import get_logger
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ class Projection:
         """When each partition was last seen to be read to its end."""
         self._records = RECORDS_MAX // 10
         self._look_at = self._tell_at = self._sweep_at = self._answered_at = 0.0
-        self._behind = 0
+        self.behind = 0
+        """Records that are not written yet, as of the last look."""
         self.caught_up = False
         """Whether it was at the end of all topics once, with the file that it has."""
 
@@ -101,7 +102,7 @@ class Projection:
     def ready(self) -> tuple[bool, str]:
         """Whether readers can rely on the file now, and if not, why. From any thread."""
         if not self.caught_up:
-            return False, f"catching up: {self._behind} records behind"
+            return False, f"catching up: {self.behind} records behind"
         if self._clock() - self._answered_at > AWAY_S:
             return False, "the broker does not answer"
         return True, "ready"
@@ -147,7 +148,8 @@ class Projection:
 
     def _turn(self, now: float) -> bool:
         if now >= self._look_at:
-            self._look(now)
+            with _patiently():
+                self._look(now)
         asked = self._records
         slices = self._reader.read_many(self._next, asked)
         self._answered_at = now
@@ -258,7 +260,7 @@ class Projection:
                 continue
             records += left
             seconds = max(seconds, now - self._whole_at[source])
-        self._behind = records
+        self.behind = records
         self.caught_up = self.caught_up or records <= RECORDS_MAX
         self.writer.mark(
             {"records": records, "seconds": round(seconds, 3), "at": now}, caught_up=self.caught_up
@@ -266,3 +268,12 @@ class Projection:
         self._telemetry.set("caseworks_projection_behind_records", records)
         self._telemetry.set("caseworks_projection_behind_seconds", seconds)
         self._tell_at = now + TELL_S
+
+
+@contextmanager
+def _patiently() -> Iterator[None]:
+    """While this runs, a broker that cannot be asked is one that comes back."""
+    try:
+        yield
+    except SetupError as error:
+        raise RetriableError(str(error)) from error

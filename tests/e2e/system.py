@@ -74,7 +74,8 @@ class Up:
             with suppress(psutil.NoSuchProcess):  # it died just now
                 words = " ".join(process.cmdline()).partition("caseworks ")[2].split()
                 if words:
-                    found[f"{words[0]}-{words[2]}"] = process.pid
+                    many = words[0] in ("coordinator", "worker")
+                    found[f"{words[0]}-{words[2]}" if many else words[0]] = process.pid
         return found
 
     def interrupt(self) -> int:
