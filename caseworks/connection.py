@@ -18,21 +18,25 @@ def connect(settings: Settings) -> Broker:
     """
     from events.kafka import KafkaBroker
 
-    bootstrap = settings.bootstrap_servers
-    if not bootstrap:
-        from events.local_kafka import status
-
-        running = status(settings.data_dir)
-        if running is None:
-            raise SetupError(
-                "no broker: nothing is set and no local Kafka runs here",
-                hint="caseworks up, caseworks kafka start, or CASEWORKS_BOOTSTRAP_SERVERS",
-            )
-        bootstrap = running.bootstrap
     return KafkaBroker(
-        bootstrap,
+        bootstrap_of(settings),
         config=settings.kafka_config,
         client_id=f"caseworks-{settings.namespace}",
         transaction_timeout_s=settings.transaction_timeout_s,
         replication=settings.replication_factor,
     )
+
+
+def bootstrap_of(settings: Settings) -> str:
+    """Where clients find that Kafka. Raises `SetupError` when there is neither."""
+    if settings.bootstrap_servers:
+        return settings.bootstrap_servers
+    from events.local_kafka import status
+
+    running = status(settings.data_dir)
+    if running is None:
+        raise SetupError(
+            "no broker: nothing is set and no local Kafka runs here",
+            hint="caseworks up, caseworks kafka start, or CASEWORKS_BOOTSTRAP_SERVERS",
+        )
+    return running.bootstrap

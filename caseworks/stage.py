@@ -44,6 +44,7 @@ class Cast:
         log_dir: Where each child's stderr goes; without, to ours.
         http_port: The first child's, then one more each; 0: free ones.
         console: Whether there is a projection of the cases, and who serves it.
+        insight: Whether one counts what the others do.
     """
 
     target: str
@@ -52,6 +53,7 @@ class Cast:
     log_dir: Path | None = None
     http_port: int = 0
     console: bool = False
+    insight: bool = False
 
 
 @contextmanager
@@ -175,6 +177,7 @@ class Stage:
             for number in range(self._cast.coordinators)
         ]
         roles += [(f"worker-{name}", "worker", ("--agent", name)) for name in self._app.agents]
+        roles += [("insight", "insight", ())] if self._cast.insight else []
         roles += [("projection", "projection", ())] if self._cast.console else []
         return [self._program(number, *role) for number, role in enumerate(roles)]
 

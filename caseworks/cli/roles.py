@@ -40,7 +40,7 @@ def coordinator(
         """All of the app: a worker that is gone cannot tell how far behind it is."""
         return groups_of(system.settings.topics, system.app.agents)
 
-    _serve(
+    serve(
         deps_of(context),
         "coordinator",
         app,
@@ -66,7 +66,7 @@ def worker(
     def chosen(system: System) -> Sequence[str]:
         return _known(named, sorted(system.app.agents))
 
-    _serve(
+    serve(
         deps_of(context),
         "worker",
         app,
@@ -103,7 +103,7 @@ def _known(named: Sequence[str], known: Sequence[str]) -> Sequence[str]:
     return list(dict.fromkeys(named)) or known
 
 
-def _serve(
+def serve(
     deps: Deps,
     role: str,
     target: str,
@@ -111,6 +111,10 @@ def _serve(
     groups: Callable[[System], Groups],
     run: Callable[[System, Event], int],
 ) -> None:
+    """Run a role of the app *target* with all that a process has around it, and exit.
+
+    *given*: bootstrap and instance, as options said.
+    """
     from caseworks.lifeline import Lifeline
 
     lifeline = Lifeline.hold()  # first: from here on this process dies with its supervisor

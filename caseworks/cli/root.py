@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from caseworks.cli.agent import agent
+from caseworks.cli.api import api
 from caseworks.cli.approvals import approvals
 from caseworks.cli.breaker import breaker
 from caseworks.cli.cases import case
@@ -17,6 +18,7 @@ from caseworks.cli.dlq import dlq
 from caseworks.cli.doctor import doctor
 from caseworks.cli.effect import effect
 from caseworks.cli.init import init
+from caseworks.cli.insight import insight
 from caseworks.cli.kafka import kafka
 from caseworks.cli.lag import lag
 from caseworks.cli.output import say
@@ -56,7 +58,9 @@ app.command(rich_help_panel=LOOK)(doctor)
 app.command(rich_help_panel=LOOK)(check)
 app.command(rich_help_panel=PARTS)(coordinator)
 app.command(rich_help_panel=PARTS)(worker)
+app.command(rich_help_panel=PARTS)(api)
 app.command(rich_help_panel=PARTS)(projection)
+app.add_typer(insight, name="insight", rich_help_panel=PARTS)
 app.add_typer(kafka, name="kafka", rich_help_panel=PARTS)
 app.add_typer(topics, name="topics", rich_help_panel=PARTS)
 app.add_typer(schemas, name="schemas", rich_help_panel=PARTS)

@@ -23,6 +23,9 @@ def up(
     bootstrap: BootstrapOption = "",
     coordinators: Annotated[int, typer.Option(min=1, max=16, help="How many of them.")] = 1,
     *,
+    insight: Annotated[
+        bool, typer.Option("--insight", help="Count results too: rates, drift, alerts, savings.")
+    ] = False,
     console: Annotated[
         bool, typer.Option("--console/--no-console", help="With the read model, API and console.")
     ] = True,
@@ -42,7 +45,7 @@ def up(
         stage = Stage(
             application,
             settings,
-            _cast(app, coordinators, settings, console=console),
+            _cast(app, coordinators, settings, insight=insight, console=console),
             progress=steps.progress,
             listener=lambda change: _tell(change, telemetry),
         )
@@ -75,7 +78,9 @@ def _keep_on(stage: Stage, app: App, telemetry: Prometheus, steps: Any) -> None:
             stage.turn()
 
 
-def _cast(target: str, coordinators: int, settings: Settings, *, console: bool) -> Cast:
+def _cast(
+    target: str, coordinators: int, settings: Settings, *, insight: bool, console: bool
+) -> Cast:
     """Children are quiet unless asked to speak; their ports follow ours."""
     from caseworks.stage import Cast
 
@@ -85,6 +90,7 @@ def _cast(target: str, coordinators: int, settings: Settings, *, console: bool) 
         coordinators=coordinators,
         log_level=settings.log_level if asked else "warning",
         http_port=settings.http_port + 1 if settings.http_port else 0,
+        insight=insight,
         console=console,
     )
 
