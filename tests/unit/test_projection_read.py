@@ -153,3 +153,14 @@ def test_an_empty_file_has_an_overview(model: ReadModel) -> None:
     assert not model.approvals().items
     assert not model.letters().items
     assert model.spend("agent", datetime.fromtimestamp(0, UTC)) == []
+
+
+def test_lines_of_named_cases_leave_out_whom_nobody_knows(
+    db: sqlite3.Connection, model: ReadModel
+) -> None:
+    for number in range(3):
+        put(db, number)
+    names = [each.case_id for each in model.cases().items]
+    found = model.lines([names[0], "never was", names[2]] * 400)
+
+    assert {each.case_id for each in found} == {names[0], names[2]}
