@@ -104,6 +104,13 @@ def case_view(reading: Reading, case_id: str) -> CaseView | None:
                 (case_id, BESIDE_MAX),
             )
         ],
+        feedback=[
+            msgspec.json.decode(value)
+            for (value,) in reading.rows(
+                "SELECT value FROM feedback WHERE case_id = ? ORDER BY at LIMIT ?",
+                (case_id, BESIDE_MAX),
+            )
+        ],
     )
 
 

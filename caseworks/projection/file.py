@@ -130,7 +130,7 @@ def _distrust(db: sqlite3.Connection, path: Path) -> Why | None:
     )
     if not busy and path.stat().st_size < pages * size:
         return "corrupt"
-    for table in ("meta", "positions", "cases", "bodies", "letters", "tally"):
+    for table in ("meta", "positions", "cases", "bodies", "letters", "feedback", "tally"):
         try:
             db.execute(f"SELECT * FROM {table} ORDER BY 1 DESC LIMIT 1").fetchall()  # noqa: S608
         except sqlite3.OperationalError:

@@ -31,6 +31,7 @@ from caseworks.projection.tallies import Tallies
 from events.broker import Message
 from events.topics import Topics
 from schemas.approval import ApprovalEnded, ApprovalRequested
+from schemas.feedback import Feedback
 from schemas.lean_case import CASE_VERSION, CLOSED
 from schemas.letter_audit import LetterHandled
 
@@ -87,6 +88,7 @@ class Batch:
     """In their order: rows of `approvals`, and ends of questions as (status, by, id)."""
     letters: list[tuple[object, ...]] = field(default_factory=list)
     handled: list[tuple[object, ...]] = field(default_factory=list)
+    feedback: list[tuple[object, ...]] = field(default_factory=list)
     tallies: Tallies = field(default_factory=Tallies)
     count: int = 0
     skipped: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -139,6 +141,8 @@ def _folding(topic: str, topics: Topics) -> Fold:
         return _audit
     if topic == topics.control:
         return _control
+    if topic == topics.feedback:
+        return _feedback
     return _result
 
 
@@ -288,6 +292,14 @@ def _audit(batch: Batch, message: Message) -> None:
     batch.handled.append((place, _HANDLED[handled.action], at, handled.by))
     if handled.case_id:
         batch.touched.add(handled.case_id)
+
+
+def _feedback(batch: Batch, message: Message) -> None:
+    said = Feedback.from_json(message.value or b"")
+    at = round(said.at.timestamp() * 1000)
+    kept = shortened(said.to_compact_json(), _place(message))
+    batch.feedback.append((said.feedback_id, said.case_id, at, kept))
+    batch.touched.add(said.case_id)
 
 
 def _control(batch: Batch, message: Message) -> None:

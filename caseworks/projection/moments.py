@@ -103,12 +103,14 @@ def derived(
             (round(moment.at * 1000), moment.what, moment.step, moment.detail)
             for moment in timeline.answered(ended)
         ]
-    told.sort(key=lambda line: line[0])  # stable: of one time as they were told
+    told.sort(key=lambda line: (line[0], _ORDER.get(line[1], 2)))
     return [
         MomentView(at=instant_of(at) or "", what=what, step=step, detail=detail)
         for at, what, step, detail in told
     ]
 
 
+_ORDER = {"opened": 0, "sent": 1}
+"""What comes first of what happened at one time."""
 _PASSING_WORDS = frozenset(("will retry", "listens", "asks", "maps", "delegates", "parked"))
 """What is kept when it passes by, and so not told a second time."""

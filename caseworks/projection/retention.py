@@ -16,7 +16,8 @@ MINUTES_KEEP_S = 2 * DAY_S
 HOURS_KEEP_S = 90 * DAY_S
 BESIDE_KEEP_S = 30 * DAY_S
 """Letters and ended questions: as long as their topics have them."""
-HANDLED_KEEP_S = 90 * DAY_S
+ORDERS_KEEP_S = 90 * DAY_S
+"""What people did to letters, and what they said of results: likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,4 +81,5 @@ def _drop_sums(db: sqlite3.Connection, now: int) -> None:
     old_ms = (now - BESIDE_KEEP_S) * 1000
     db.execute("DELETE FROM letters WHERE at < ?", (old_ms,))
     db.execute("DELETE FROM approvals WHERE asked < ? AND status <> 'open'", (old_ms,))
-    db.execute("DELETE FROM handled WHERE at < ?", ((now - HANDLED_KEEP_S) * 1000,))
+    for table in ("handled", "feedback"):
+        db.execute(f"DELETE FROM {table} WHERE at < ?", ((now - ORDERS_KEEP_S) * 1000,))  # noqa: S608

@@ -126,7 +126,7 @@ class Projection:
         ends = self._reader.ends(self._next.keys(), committed=True)
         while any(self._next.get(source, 0) < end for source, end in ends.items()):
             self.turn()
-        self._tell(self._clock())
+        self.tell()
 
     def rebuild(self, why: Why = "asked") -> None:
         """Throw the file away and begin at the beginning of the topics."""
@@ -155,7 +155,7 @@ class Projection:
         self._answered_at = now
         count = self._write(slices, now)
         if now >= self._tell_at:
-            self._tell(now)
+            self.tell()
         if self.writer.is_full or now >= self._sweep_at:
             self.writer.sweep(now)
             self._sweep_at = now + SWEEP_S
@@ -195,6 +195,7 @@ class Projection:
         settings, counts = self._settings, partition_counts(self._broker)
         topics = settings.topics
         named = [topics.cases, topics.approvals, topics.letter_audit, topics.control]
+        named += [topics.feedback] if topics.feedback in counts else []
         named += [*results_topics(counts, topics), *dead_letter_topics(counts, topics)]
         sources = partitions_of(counts, named)
         why = self._doubt(named, [each for each in sources if each not in self._next])
@@ -247,10 +248,11 @@ class Projection:
 
     # --- how far it is
 
-    def _tell(self, now: float) -> None:
+    def tell(self) -> None:
         """Say how far behind this is: in the file, and in metrics."""
         if not self._next:
             return
+        now = self._clock()
         ends = self._reader.ends(self._next.keys(), committed=True)
         seconds, records = 0.0, 0
         for source, end in ends.items():

@@ -54,6 +54,10 @@ CREATE INDEX letters_case ON letters (case_id) WHERE case_id IS NOT NULL;
 CREATE TABLE handled (
     place TEXT PRIMARY KEY, action TEXT NOT NULL, at INTEGER NOT NULL, by TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE feedback (
+    feedback_id TEXT PRIMARY KEY, case_id TEXT NOT NULL, at INTEGER NOT NULL, value BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX feedback_case ON feedback (case_id, at);
 CREATE TABLE control (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 
 CREATE TABLE seconds (

@@ -254,6 +254,7 @@ class ProjectionWriter:
                 db.execute("UPDATE approvals SET status = ?, by = ? WHERE approval_id = ?", row)
         db.executemany(_PUT_LETTER, batch.letters)
         db.executemany("INSERT OR REPLACE INTO handled VALUES (?, ?, ?, ?)", batch.handled)
+        db.executemany("INSERT OR IGNORE INTO feedback VALUES (?, ?, ?, ?)", batch.feedback)
         self._keep("parts", "case_id = ? AND name = ?", batch.parts.items())
         self._keep("notes", "name = ?", (((name,), value) for name, value in batch.notes.items()))
         self._keep("control", "name = ?", (((name,), v) for name, v in batch.control.items()))

@@ -35,10 +35,10 @@ class World:
     def __init__(self, folder: Path, **more: Any) -> None:
         self.settings: Settings = settings_in(folder, **more)
         self.topics = self.settings.topics
-        self.broker = MemoryBroker()
+        self.broker = MemoryBroker(lambda: self.written_at)
         self.story = Story(self.topics)
         self.telemetry = Prometheus()
-        self.now = NOW
+        self.now = self.written_at = NOW
         make_topics(self.broker, self.topics)
 
     @property
