@@ -27,6 +27,9 @@ Clock = Callable[[], float]
 class Waiting(Protocol):
     """A client that waits in wall time."""
 
+    def reads(self, log: PartitionLog) -> bool:
+        """Whether what comes there may be for it."""
+
     def stirs(self) -> bool:
         """Whether something came that is for it."""
 
@@ -118,11 +121,11 @@ class Cluster:
         if self.waits:
             self.news.notify_all()
 
-    def arrived(self) -> None:
+    def arrived(self, log: PartitionLog) -> None:
         """A record came: wake those who wait if it is for one of them."""
         self.version += 1
         for who in self.waiting:
-            if who.stirs():
+            if who.reads(log) and who.stirs():
                 self.news.notify_all()
                 return
 

@@ -109,6 +109,10 @@ class MemoryConsumer:
             return None
         return frozenset(self._fetches)
 
+    def reads(self, log: PartitionLog) -> bool:
+        """Whether this is a partition that it owns."""
+        return log.source in self._fetches
+
     def stirs(self) -> bool:
         """Whether a take would bring or change something; one that waits need not look before."""
         if self._seen != self._group.version or self._first:

@@ -207,15 +207,20 @@ class MemoryProducer:
                 raise FatalBrokerError(f"a producer of {self._link.name} is closed")
             if len(self._sending) + len(self._reports) >= self._cluster.limits.queue_max:
                 raise RetriableError(f"the producer of {self._link.name} is full")
-            self._sending.append((record, on_delivery))
             self._air(1)
             dice = self._cluster.dice
+            if dice.quiet and not self._sending:
+                self._arrive(record, on_delivery)
+                return
+            self._sending.append((record, on_delivery))
             if dice.quiet or not dice.weather("slow_delivery"):
                 self.deliver_all()
 
     def deliver(self) -> None:
         """The oldest record on its way arrives, or is given up."""
-        record, on_delivery = self._sending.popleft()
+        self._arrive(*self._sending.popleft())
+
+    def _arrive(self, record: Record, on_delivery: DeliveryReport | None) -> None:
         error = self._write(record)
         if on_delivery is None:
             self._air(-1)
@@ -270,11 +275,11 @@ class MemoryProducer:
             return FatalBrokerError(f"a record for {record.topic} is over max.message.bytes")
         if self._cluster.dice.quiet:
             self._cluster.append(log, record)
-            self._cluster.arrived()
+            self._cluster.arrived(log)
             return None
         lost = self._link.strikes("lost_delivery")
         if not lost or self._cluster.dice.pick(2):
             for _ in range(2 if self._link.strikes("duplicate") else 1):
                 self._cluster.append(log, record)
-            self._cluster.arrived()
+            self._cluster.arrived(log)
         return RetriableError(f"the record for {record.topic} was given up") if lost else None
