@@ -60,8 +60,10 @@ def make_topics(broker: Broker, topics: Topics) -> None:
 class Story:
     """What happens to cases, as records."""
 
-    def __init__(self, topics: Topics) -> None:
+    def __init__(self, topics: Topics, now: float = START) -> None:
+        """*now*: when it all happens, in seconds since the epoch."""
         self.topics = topics
+        self.now = now
         self.writer = Writer(topics)
 
     def changelog(self, key: bytes, value: bytes | None, home: bytes | None = None) -> Record:
@@ -108,8 +110,8 @@ class Story:
             action_hash=action_hash_of(action),
             why=HOSTILE,
             event=machine.case.event.ref(),
-            asked_at=instant(START),
-            expires_at=instant(START + 600),
+            asked_at=instant(self.now),
+            expires_at=instant(self.now + 600),
             on_expiry="escalate",
         )
         return self._said(self.topics.approvals, request, approval_id, machine)
@@ -121,14 +123,14 @@ class Story:
             case_id=machine.case.case_id,
             ending="approve",
             by="ann",
-            ended_at=instant(START + 5),
+            ended_at=instant(self.now + 5),
         )
         return self._said(self.topics.approvals, ended, approval_id, machine)
 
     def letter(self, machine: Machine, value: bytes = b"{}") -> Record:
         """A dead task of it."""
         topic, case_id = self.topics.tasks("reply"), machine.case.case_id
-        died = Message(topic, 0, 7, round(START * 1000), case_id.encode(), value, ())
+        died = Message(topic, 0, 7, round(self.now * 1000), case_id.encode(), value, ())
         letter = letter_for(
             died, "poison", error=HOSTILE, case_id=case_id, task_id=f"{case_id}:reply"
         )
@@ -137,7 +139,7 @@ class Story:
     def handled(self, place: str, action: str = "replay") -> Record:
         """What a person did to a letter."""
         said = LetterHandled.model_validate(
-            {"action": action, "place": place, "by": "ann", "at": instant(START)}
+            {"action": action, "place": place, "by": "ann", "at": instant(self.now)}
         )
         return self._said(self.topics.letter_audit, said, place)
 
@@ -157,14 +159,15 @@ class Story:
             key=machine.case.case_id if machine else key,
             ce_id=key,
             source="/test",
-            now=START,
+            now=self.now,
             travelling=travelling,
         )
 
     def lives(self, number: int, dice: random.Random) -> list[Record]:
         """All records of one case that goes this way or that."""
+        subject, tenant = f"customer-{number % 7}", dice.choice("ab")
         machine = Machine(
-            business=event(f"e{number}", subject=f"customer-{number % 7}", tenant=dice.choice("ab"))
+            now=self.now, business=event(f"e{number}", subject=subject, tenant=tenant)
         )
         told = [self.note(machine), self.state(machine)]
 
