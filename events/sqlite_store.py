@@ -1,11 +1,15 @@
 """A store on disk: one SQLite file a partition, in the standard library.
 
 Chosen over an LSM store (rocksdict) because it needs no further dependency, a transaction holds
-values, digests and mark together, and it says when its file is broken. Two things make it cheap:
+values, digests and mark together, and it says when its file is broken. Three things make it cheap:
 
 - Writing is put off for a second or some hundred values, so that of a case which changes five
   times only its last state is written, and of one that closes soon only its digest. What a killed
   process had not written lies in the changelog.
+- Where a value with a due time lies is held in memory, as its timer is: a number, by which it is
+  read in one look-up. It is never changed in place: the new one is written at the end, beside
+  others of the same moment, and the old one dropped. So a case that changes touches one page of
+  those that have not changed for long, and none of an index, however many there are.
 - Nothing waits for the disk (`synchronous=OFF`): a killed process leaves a whole file behind. A
   machine that went down may not; so the file says under which boot of the machine it was written,
   and one of an earlier boot that was not closed in order is thrown away. Where that cannot be
@@ -27,7 +31,7 @@ from events.errors import StateLostError
 from events.logs import get_logger
 from events.store import Mark
 
-LAYOUT = 1
+LAYOUT = 2
 """Raised by a change of the tables, or of what the values mean."""
 FLUSH_S = 1.0
 FLUSH_ENTRIES = 500
@@ -40,14 +44,20 @@ BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 _TABLES = """
 CREATE TABLE meta (identity TEXT, boot TEXT, log_offset INTEGER, position INTEGER, at REAL);
-CREATE TABLE entries
-    (key TEXT UNIQUE NOT NULL, due REAL, sum INTEGER NOT NULL, value BLOB NOT NULL);
+CREATE TABLE dated (place INTEGER PRIMARY KEY, key TEXT NOT NULL, due REAL NOT NULL,
+    sum INTEGER NOT NULL, value BLOB NOT NULL);
+CREATE TABLE undated (key TEXT UNIQUE NOT NULL, sum INTEGER NOT NULL, value BLOB NOT NULL);
 CREATE TABLE closed (newest INTEGER NOT NULL, sum INTEGER NOT NULL, entries BLOB NOT NULL);
 """
-_PUT = """INSERT INTO entries VALUES (?, ?, ?, ?) ON CONFLICT (key)
-DO UPDATE SET due = excluded.due, sum = excluded.sum, value = excluded.value"""
-_DROP = "DELETE FROM entries WHERE key = ?"
-_GET = "SELECT due, sum, value FROM entries WHERE key = ?"
+_PUT_DATED = "INSERT INTO dated VALUES (?, ?, ?, ?, ?)"
+_PUT = """INSERT INTO undated VALUES (?, ?, ?) ON CONFLICT (key)
+DO UPDATE SET sum = excluded.sum, value = excluded.value"""
+_DROP_DATED = "DELETE FROM dated WHERE place = ?"
+_DROP = "DELETE FROM undated WHERE key = ?"
+_GET_DATED = "SELECT due, sum, value FROM dated WHERE place = ?"
+_GET = "SELECT NULL, sum, value FROM undated WHERE key = ?"
+_ALL = """SELECT place, key, due, sum, value FROM dated
+UNION ALL SELECT 0, key, NULL, sum, value FROM undated"""
 
 log = get_logger(__name__)
 
@@ -75,6 +85,10 @@ class SqliteStore:
 
     _dirty: dict[str, tuple[bytes | None, float | None]]
     """What is not written yet: value and due time; no value is a tombstone."""
+    _places: dict[str, int]
+    """Where each written value with a due time lies."""
+    _last: int
+    """The last place that was given away."""
     _mark: Mark | None
 
     def __init__(self, path: Path, partition: int, identity: str, boot: str = "") -> None:
@@ -102,8 +116,10 @@ class SqliteStore:
         dirty = self._dirty.get(key)
         if dirty is not None:
             return dirty[0]
+        place = self._places.get(key)
+        ask, at = (_GET, key) if place is None else (_GET_DATED, place)
         try:
-            row = self._db.execute(_GET, (key,)).fetchone()
+            row = self._db.execute(ask, (at,)).fetchone()
         except sqlite3.Error as error:
             raise self._lost(error) from error
         return None if row is None else self._checked(key, *row)
@@ -116,11 +132,11 @@ class SqliteStore:
         beyond = prefix[:-1] + chr(ord(prefix[-1]) + 1)
         with self._trusted():
             rows = self._db.execute(
-                "SELECT key FROM entries WHERE key >= ? AND key < ?", (prefix, beyond)
+                "SELECT key FROM undated WHERE key >= ? AND key < ?", (prefix, beyond)
             ).fetchall()
         names = {key: True for (key,) in rows}
-        for key, (value, _) in self._dirty.items():
-            if key.startswith(prefix):
+        for key, (value, due) in self._dirty.items():
+            if key.startswith(prefix) and due is None:
                 names[key] = value is not None
         return tuple(key for key, there in names.items() if there)
 
@@ -151,10 +167,11 @@ class SqliteStore:
 
     def entries(self) -> Iterable[tuple[str, float | None]]:
         with self._trusted():
-            for key, due, checksum, value in self._db.execute(
-                "SELECT key, due, sum, value FROM entries"
-            ):
+            for place, key, due, checksum, value in self._db.execute(_ALL):
                 self._checked(key, due, checksum, value)
+                if due is not None:
+                    self._places[key] = place
+                    self._last = max(self._last, place)
                 yield key, due
 
     def remembered(self) -> Iterable[bytes]:
@@ -217,7 +234,7 @@ class SqliteStore:
         if boot not in ("", self._boot):
             return "rebooted"
         if not log_offset:
-            return "unmarked" if self._db.execute("SELECT 1 FROM entries").fetchone() else None
+            return "unmarked" if self._db.execute(_ALL).fetchone() else None
         self._db.execute("UPDATE meta SET boot = ?", (self._boot,))
         self.found = Mark(log_offset, position, at)
         return None
@@ -225,6 +242,8 @@ class SqliteStore:
     def _forget(self) -> None:
         self._dirty = {}
         self._dirty_bytes = 0
+        self._places = {}
+        self._last = 0
         self._closed = bytearray()
         self._oldest = self._oldest_written = 0
         self._mark = None
@@ -233,16 +252,8 @@ class SqliteStore:
     # --- writing
 
     def _write(self, mark: Mark) -> None:
-        db, dirty = self._db, self._dirty
-        db.executemany(_DROP, [(key,) for key, (value, _) in dirty.items() if value is None])
-        db.executemany(
-            _PUT,
-            [
-                (key, due, _sum(key, due, value), value)
-                for key, (value, due) in dirty.items()
-                if value is not None
-            ],
-        )
+        db = self._db
+        self._write_values()
         if self._closed:
             closed = bytes(self._closed)
             newest = max(int.from_bytes(closed[at : at + 4]) for at in range(16, len(closed), 20))
@@ -256,6 +267,26 @@ class SqliteStore:
             "UPDATE meta SET log_offset = ?, position = ?, at = ?",
             (mark.log_offset, mark.position, mark.at),
         )
+
+    def _write_values(self) -> None:
+        """In the order of their places: neighbours lie on one page."""
+        dirty, places = self._dirty, self._places
+        left = [at for at in (places.pop(key, None) for key in dirty) if at is not None]
+        dated, undated = [], []
+        for key, (value, due) in dirty.items():
+            if value is None:
+                continue
+            checksum = _sum(key, due, value)
+            if due is None:
+                undated.append((key, checksum, value))
+            else:
+                places[key] = self._last = self._last + 1
+                dated.append((self._last, key, due, checksum, value))
+        db = self._db
+        db.executemany(_DROP_DATED, [(place,) for place in sorted(left)])
+        db.executemany(_DROP, [(key,) for key, (value, _) in dirty.items() if value is None])
+        db.executemany(_PUT_DATED, dated)
+        db.executemany(_PUT, undated)
 
     # --- trust
 

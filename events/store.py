@@ -40,10 +40,13 @@ class Store(Protocol):
         """The value of a key."""
 
     def put(self, key: str, value: bytes | None, due: float | None = None) -> None:
-        """A value as of now, with the time of its next tick; `None` drops it."""
+        """A value as of now, with the time of its next tick; `None` drops it.
+
+        Where values with such a time lie may be held in memory; others may be any number.
+        """
 
     def names(self, prefix: str) -> Sequence[str]:
-        """The keys that begin so."""
+        """The keys that begin so, of values that have no time."""
 
     def remember(self, entry: bytes) -> None:
         """Keep an entry of the closed: a digest of 16 bytes and its hour in 4."""
@@ -55,7 +58,7 @@ class Store(Protocol):
         """What was put so far is the state as of this mark; it may be written now or later."""
 
     def entries(self) -> Iterable[tuple[str, float | None]]:
-        """Every key with its due time, if it has one."""
+        """Every key with its due time, if it has one. Asked of a store that was found, first."""
 
     def remembered(self) -> Iterable[bytes]:
         """What was remembered: any number of entries, one behind the other."""

@@ -79,8 +79,50 @@ def test_closing_writes_what_is_left_and_outlives_the_machine(folder: Path) -> N
     again = opened(folder, boot="boot-2")
 
     assert again.found == Mark(8, 4, MARK.at)
+    assert list(again.entries()) == [("a", None)]
     assert again.get("a") == b"1"
     again.close()
+
+
+def test_what_changes_or_goes_leaves_nothing_behind_in_any_life(folder: Path) -> None:
+    store = opened(folder)
+    at = MARK.at
+    for number in range(50):
+        store.put(f"key-{number}", b"1", 1.0)
+    store.mark(Mark(1, 0, at))
+    for life in range(4):
+        for number in range(life, 50, 4):
+            store.put(f"key-{number}", b"2", 2.0)
+            store.put(f"new-{life}-{number}", b"3", 3.0)
+        store.put(f"key-{life}", None)
+        at += FLUSH_S
+        store.mark(Mark(2 + life, 0, at))
+        store.close()
+        store = opened(folder)
+        found = dict(store.entries())
+        assert all(store.get(key) is not None for key in found)
+
+    expected = {f"key-{number}": 2.0 for number in range(4, 50)}
+    expected |= {f"new-{number % 4}-{number}": 3.0 for number in range(50)}
+    assert found == expected
+    assert sum(1 for _ in store.entries()) == len(expected)
+    assert store.get("key-3") is None
+    store.close()
+
+
+def test_a_value_may_get_or_lose_its_time(folder: Path) -> None:
+    store = opened(folder)
+    dues = [None, 1.0, 2.0, None, None, 3.0]
+    for turn, due in enumerate(dues):
+        store.put("a", b"%d" % turn, due)
+        store.mark(Mark(turn + 1, 0, MARK.at + turn * FLUSH_S))
+        assert store.get("a") == b"%d" % turn
+    store.put("a", None)
+    store.mark(Mark(9, 0, MARK.at + 9 * FLUSH_S))
+
+    assert store.get("a") is None
+    assert list(store.entries()) == []
+    store.close()
 
 
 def test_names_are_found_on_disk_and_in_what_is_not_written_yet(folder: Path) -> None:
