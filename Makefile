@@ -34,7 +34,7 @@ check: $(TEST) ## Format, lint, types, architecture, schema drift
 	$(BIN)/caseworks schemas check
 
 test-fast: $(TEST) ## Unit, contract on the memory broker, simulation smoke: under 30 s
-	$(PYTEST) -q -n 2 -m "not kafka and not e2e and not slow" $(ARGS)
+	$(PYTEST) -q -n 2 -m "not browser and not kafka and not e2e and not slow" $(ARGS)
 
 test: $(TEST) ## Everything, on a local Apache Kafka that it starts itself: under 10 min
 	$(PYTEST) $(ARGS)
@@ -42,8 +42,8 @@ test: $(TEST) ## Everything, on a local Apache Kafka that it starts itself: unde
 test-deploy: $(TEST) ## Compose file, image and alert rules (needs promtool, else skips)
 	$(PYTEST) tests/deploy $(ARGS)
 
-test-browser: ## The console in a browser
-	@echo "test-browser: skipped, the console is not yet built"
+test-browser: $(TEST) ## The console in a browser (needs chromium and the extra browser, else skips)
+	$(PYTEST) tests/browser $(ARGS)
 
 # ---- measure it
 

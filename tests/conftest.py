@@ -20,7 +20,7 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("bounded")
 
-MARKED_BY_FOLDER = frozenset({"kafka", "sim", "e2e"})
+MARKED_BY_FOLDER = frozenset({"browser", "kafka", "sim", "e2e"})
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
