@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import fcntl
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -43,7 +44,8 @@ class Cast:
         log_level: The children's.
         log_dir: Where each child's stderr goes; without, to ours.
         http_port: The first child's, then one more each; 0: free ones.
-        console: Whether there is a projection of the cases, and who serves it.
+        console: Whether there is a projection of the cases.
+        api: Whether somebody serves it, with the REST API; needs the extra `api`.
         insight: Whether one counts what the others do.
     """
 
@@ -53,6 +55,7 @@ class Cast:
     log_dir: Path | None = None
     http_port: int = 0
     console: bool = False
+    api: bool = False
     insight: bool = False
 
 
@@ -83,6 +86,27 @@ def alone(settings: Settings) -> Iterator[None]:
         yield
 
 
+def api_port(settings: Settings) -> int:
+    """The port for the API, the same after every restart: the usual one, else any that is free.
+
+    Raises `SetupError` when the one that somebody set is taken.
+    """
+    asked = "api_port" in settings.model_fields_set
+    for port in (settings.api_port,) if asked else (settings.api_port, 0):
+        with socket.socket(socket.AF_INET6 if ":" in settings.api_host else socket.AF_INET) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                sock.bind((settings.api_host, port))
+            except OSError:
+                continue
+            found: int = sock.getsockname()[1]
+            return found
+    raise SetupError(
+        f"cannot listen on {settings.api_host}:{settings.api_port}",
+        hint="set CASEWORKS_API_PORT to a free port, or to 0 for any; or caseworks up --no-console",
+    )
+
+
 class Stage:
     """A context manager: on leaving it, everything that it started is gone.
 
@@ -110,6 +134,8 @@ class Stage:
         self._ended = ExitStack()
         self._kafka: LocalKafka | None = None
         self.settings = settings
+        self.api_port = 0
+        """Where the API listens, once it was started."""
 
     def __enter__(self) -> Self:
         """Start Kafka if need be, make the topics, start the processes; wait for none of them.
@@ -121,6 +147,8 @@ class Stage:
             self._start_kafka(started)
             self.system: System = build(self._app, self.settings)
             self.system.ensure_topics()
+            if self._cast.api:
+                self.api_port = api_port(self.settings)
             self.supervisor = Supervisor(
                 self._programs(), listener=self._listener, policy=RestartPolicy()
             )
@@ -179,6 +207,7 @@ class Stage:
         roles += [(f"worker-{name}", "worker", ("--agent", name)) for name in self._app.agents]
         roles += [("insight", "insight", ())] if self._cast.insight else []
         roles += [("projection", "projection", ())] if self._cast.console else []
+        roles += [("api", "api", ())] if self._cast.api else []
         return [self._program(number, *role) for number, role in enumerate(roles)]
 
     def _program(self, number: int, name: str, role: str, more: tuple[str, ...]) -> Program:
@@ -192,6 +221,7 @@ class Stage:
                 "CASEWORKS_BOOTSTRAP_SERVERS": self.bootstrap,
                 "CASEWORKS_HTTP_PORT": str(cast.http_port + number if cast.http_port else 0),
                 "CASEWORKS_LOG_LEVEL": cast.log_level,
+                **({"CASEWORKS_API_PORT": str(self.api_port)} if role == "api" else {}),
             },
             log=cast.log_dir / f"{name}.log" if cast.log_dir else None,
             standby=role == "coordinator",

@@ -82,9 +82,13 @@ def _cast(
     target: str, coordinators: int, settings: Settings, *, insight: bool, console: bool
 ) -> Cast:
     """Children are quiet unless asked to speak; their ports follow ours."""
+    from caseworks.api.extra import HINT, missing
     from caseworks.stage import Cast
 
     asked = "log_level" in settings.model_fields_set
+    absent = missing() if console else []
+    if absent:
+        note(f"no API and no console: {', '.join(absent)} are not installed: {HINT}")
     return Cast(
         target=target,
         coordinators=coordinators,
@@ -92,6 +96,7 @@ def _cast(
         http_port=settings.http_port + 1 if settings.http_port else 0,
         insight=insight,
         console=console,
+        api=console and not absent,
     )
 
 
@@ -111,6 +116,9 @@ def _what_next(stage: Stage, app: App, port: int) -> None:
     for name, pid in stage.supervisor.pids.items():
         say(f"  {name:<24} pid {pid:<8} http://{stage.settings.http_host}:{ports.get(name, 0)}")
     say(f"  {'this':<24} {'':<12} http://{stage.settings.http_host}:{port}/metrics")
+    if stage.api_port:
+        place = f"http://{stage.settings.api_host}:{stage.api_port}"
+        say(f"The console is at {place}/, the API at {place}/api/v1, its document at {place}/docs")
     event_type, schema = first_event(app)
     say("Next, in another terminal:")
     say(f"  caseworks publish {event_type} '{json.dumps(sample_of(schema))}' --wait")

@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.system import Up, caseworks, left_behind, until, up
 
 APP = "tests.unit.shop_app:app"
-ROLES = {"coordinator-0", "worker-risk", "worker-decide", "projection"}
+ROLES = {"coordinator-0", "worker-risk", "worker-decide", "projection", "api"}
 LAMP = '{"item": "lamp", "price": 40}'
 
 
@@ -35,6 +35,11 @@ def test_it_says_where_everything_is_and_what_to_do_next(running: Up) -> None:
     for place in ("healthz", "readyz", "metrics"):
         with urlopen(f"{ports['coordinator-0']}/{place}", timeout=5) as answer:  # noqa: S310
             assert answer.status == 200
+    [place] = [line.split()[4].rstrip(",") for line in lines if line.startswith("The console")]
+    with urlopen(f"{place}api/v1/me", timeout=5) as answer:  # noqa: S310
+        assert json.load(answer)["name"] == "developer"
+    with urlopen(place, timeout=5) as answer:  # noqa: S310
+        assert b"<title>Caseworks</title>" in answer.read()
 
 
 def test_an_event_gets_its_answer_and_the_timeline_is_told(running: Up) -> None:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
 
 from caseworks.cli.up import first_event, sample_of
 from caseworks.loading import load_app
-from caseworks.stage import alone
+from caseworks.stage import alone, api_port
 from events.errors import SetupError
 from events.settings import Settings
 
@@ -51,3 +52,18 @@ def test_the_sample_event_of_an_app_is_valid() -> None:
 )
 def test_a_sample_fits_its_schema(schema: dict[str, object], value: object) -> None:
     assert sample_of(schema) == value
+
+
+def test_the_api_takes_another_port_unless_somebody_chose_one() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        chosen = Settings(api_port=port)
+        usual = chosen.model_copy()
+        usual.model_fields_set.discard("api_port")
+
+        with pytest.raises(SetupError, match="CASEWORKS_API_PORT"):
+            api_port(chosen)
+        assert api_port(usual) not in (0, port)
+        assert api_port(Settings(api_port=0)) > 0
