@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
@@ -58,7 +59,10 @@ def run_role(
         health = around.enter_context(
             closing(
                 HealthServer(
-                    system.ready, telemetry.text, host=settings.http_host, port=settings.http_port
+                    system.ready,
+                    lambda: _metrics(system, telemetry),
+                    host=settings.http_host,
+                    port=settings.http_port,
                 )
             )
         )
@@ -77,6 +81,19 @@ def run_role(
         announcer.join()
         log.info("ended", code=code)
         return code
+
+
+def _metrics(system: System, telemetry: Prometheus) -> bytes:
+    """The samples of now: a loop without work turns too, and commits nothing."""
+    settings = system.settings
+    for driver in system.drivers:
+        loop = driver.name.removeprefix(f"{settings.namespace}-")
+        telemetry.set(
+            "caseworks_loop_last_turn_timestamp_seconds",
+            time.time() - (time.monotonic() - driver.last_turn),
+            loop=loop.removesuffix(f"-{settings.instance}"),
+        )
+    return telemetry.text()
 
 
 @contextmanager

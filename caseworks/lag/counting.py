@@ -57,6 +57,7 @@ class Scan:
 
     found: Sequence[Found] = field(default=())
     until: int = 0
+    start: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,8 +189,8 @@ class Surveyor:
         """Read on where the last look stopped, as far as it may."""
         place = (group, facts.source)
         before = self._scans.pop(place, Scan())
-        if facts.rewound or before.until > facts.stable:
-            before = Scan()
+        if facts.rewound or before.until > facts.stable or before.start > facts.start:
+            before = Scan()  # it went back, or is another log
         if facts.start >= facts.stable:
             return Scan((), facts.start)
         found = [each for each in before.found if each.offset >= facts.start]
@@ -207,7 +207,7 @@ class Surveyor:
             if got.next_offset <= at:
                 break
             at = min(got.next_offset, facts.stable)
-        scan = self._scans[place] = Scan(found, at)
+        scan = self._scans[place] = Scan(found, at, facts.start)
         return scan
 
     # ---- what is made of it

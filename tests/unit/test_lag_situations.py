@@ -113,6 +113,18 @@ def test_a_position_that_went_back_is_a_rewind(world: LagWorld) -> None:
     assert world.partition().lag == world.waiting() == 6
 
 
+def test_a_position_that_went_back_behind_a_marker_is_counted_from_there(world: LagWorld) -> None:
+    member = world.member()
+    for _ in range(3):
+        world.transaction(2)
+    world.commit(member, 8)
+    assert world.partition().lag == world.waiting() == 0
+
+    world.commit(member, 1, unfinished=[1], end=5)
+
+    assert world.partition().lag == world.waiting(done=[3, 4]) == 3
+
+
 def test_a_group_without_members_stops(world: LagWorld) -> None:
     member = world.member()
     world.put(5)
