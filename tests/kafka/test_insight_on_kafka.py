@@ -20,10 +20,11 @@ from caseworks.compose import build
 from caseworks.insight.snapshot import path_of
 from caseworks.loading import load_app
 from caseworks.scan import partition_counts, partitions_of, records
-from events.broker import Message, Record
+from events.broker import Message, Record, TopicPartition
 from events.envelope import record_of
 from events.kafka import KafkaBroker
 from events.settings import Settings
+from schemas.alert import Alert
 from schemas.approval import ApprovalEnded
 from schemas.base import instant
 from schemas.event import EventRef
@@ -44,7 +45,7 @@ Counts = dict[str, Counter[str]]
 class Insight:
     """The role's process, and what it wrote."""
 
-    def __init__(self, bootstrap: str, folder: Path) -> None:
+    def __init__(self, bootstrap: str, folder: Path, **more: str) -> None:
         self.settings = Settings(
             bootstrap_servers=bootstrap,
             namespace=f"n{uuid4().hex[:8]}",
@@ -65,6 +66,7 @@ class Insight:
             "CASEWORKS_INSIGHT_INTERVAL_S": "0.2",
             "CASEWORKS_INSIGHT_SAMPLES_MIN": "50",
             "CASEWORKS_LOG_LEVEL": "error",
+            **more,
         }
         self._log = folder / "insight.err"
         self.start()
@@ -122,8 +124,8 @@ class Insight:
 
 
 @contextmanager
-def insight(bootstrap: str, folder: Path) -> Iterator[Insight]:
-    running = Insight(bootstrap, folder)
+def insight(bootstrap: str, folder: Path, **more: str) -> Iterator[Insight]:
+    running = Insight(bootstrap, folder, **more)
     try:
         yield running
     finally:
@@ -159,6 +161,27 @@ def result(settings: Settings, at: int, now: float) -> Record:
         source="/test",
         now=now,
         travelling=(("ce_tenant", f"tenant-{at % 7}".encode()),),
+    )
+
+
+def aborted(settings: Settings, at: int, now: float) -> Record:
+    """A fact in a transaction that never was."""
+    fact = CaseFact(
+        case_id=f"never-{at}",
+        result_id=f"never-{at}:1",
+        workflow=("alpha", "refund")[at % 2],
+        status="completed",
+        event_time=instant(now),
+        at=instant(now),
+    )
+    return record_of(
+        fact,
+        fact.ce_type,
+        topic=settings.topics.facts,
+        key=fact.workflow,
+        ce_id=fact.result_id,
+        source="/test",
+        now=now,
     )
 
 
@@ -244,6 +267,7 @@ def test_tables_equal_an_independent_count_after_three_kills(
             written += CHUNK
             before = role.counted
             role.until(lambda before=before: role.counted > before, deadline)  # type: ignore[misc]
+            role.write([aborted(settings, at, now) for at in range(20)], commit=False)
             role.kill()
             role.start()
         role.write([ended(settings, at, time.time()) for at in range(30)])
@@ -263,3 +287,36 @@ def test_tables_equal_an_independent_count_after_three_kills(
     for name in ("minute", "hour", "day"):
         assert told(tables[name], wanted) == wanted
     assert code == 0
+
+
+@pytest.mark.slow
+def test_an_alert_fires_once_through_a_restart_and_clears(
+    kafka_bootstrap: str, tmp_path: Path
+) -> None:
+    deadline = time.monotonic() + LIMIT_S
+    with insight(kafka_bootstrap, tmp_path, CASEWORKS_INSIGHT_WINDOW_S="60") as role:
+        role.write([failed(role.settings, at, time.time()) for at in range(60)])
+        role.until(lambda: ("errors", "firing") in said(role), deadline)
+        role.kill()
+        role.start()
+        role.until(lambda: role.counted == 60, deadline)
+        role.write([failed(role.settings, at, time.time(), good=True) for at in range(60, 3000)])
+        role.until(lambda: ("errors", "cleared") in said(role), deadline)
+        assert role.stop() == 0
+    told_by_workflow = [each for each in said(role, "workflow:alpha") if each[0] == "errors"]
+    assert told_by_workflow == [("errors", "firing"), ("errors", "cleared")]
+
+
+def said(role: Insight, scope: str = "workflow:alpha") -> list[tuple[str, str]]:
+    source = TopicPartition(role.settings.topics.alerts, 0)
+    with closing(role.broker.reader()) as reader:
+        alerts = [Alert.from_json(message.value or b"") for message in records(reader, source)]
+    return [(alert.rule, alert.state) for alert in alerts if alert.scope == scope]
+
+
+def failed(settings: Settings, at: int, now: float, *, good: bool = False) -> Record:
+    record = result(settings, at * 3, now)
+    model = Result.from_json(record.value or b"").evolve(
+        status="completed" if good else "failed", closed_at=instant(now), amends=None
+    )
+    return record._replace(value=model.to_json())
