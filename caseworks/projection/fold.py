@@ -211,16 +211,13 @@ def _check_version(version: int) -> None:
 def _result(batch: Batch, message: Message) -> None:
     value = message.value or b""
     result = read_result(value)
-    opened, closed = (round(t.timestamp() * 1000) for t in (result.opened_at, result.closed_at))
+    opened = round(result.opened_at.timestamp() * 1000)
+    closed = round(result.closed_at.timestamp() * 1000)
     kept = shortened(value, _place(message))
     patch = batch.patch(result.case_id, message.timestamp_ms)
     tenant = message.header("ce_tenant")
-    if tenant is not None:
-        result = msgspec.structs.replace(
-            result, event=msgspec.structs.replace(result.event, tenant=tenant)
-        )
     if result.amends is None:
-        batch.tallies.add(result)
+        batch.tallies.add(result, tenant, opened, closed)
     patch.results.append((result, kept))
     patch.result = kept
     patch.workflow, patch.type = result.workflow, result.event.type

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from operator import add as add_up
+from typing import TypeVar
 
-from caseworks.projection.glance import ReportGlance, ResultGlance, UsageGlance
+from caseworks.projection.glance import ResultGlance, UsageGlance
 from caseworks.projection.measures import bucket_of, nanousd_of
 from caseworks.projection.schema import HOUR_S, MINUTE_S
 
@@ -14,15 +16,21 @@ Sums = list[int]
 WIDTH = 6
 _GOOD = frozenset(("done", "skipped", "abandoned"))
 _CASE_FAILED = frozenset(("failed", "expired"))
-_BY_MINUTE = frozenset(("agent", "workflow"))
-"""The overview asks for the last minutes of these; of all others hours are enough."""
 
 
 @dataclass(slots=True)
 class Tallies:
-    """Sums by minute, kind and name; cases by second; durations by minute and bucket."""
+    """Sums by minute, cases by second, durations by minute and bucket.
 
-    sums: dict[tuple[int, str, str], Sums] = field(default_factory=dict)
+    A result is added in few places; `rows` makes the lines of each kind of them.
+    """
+
+    cases: dict[tuple[int, str, str, str], Sums] = field(default_factory=dict)
+    """By minute, workflow, tenant and status."""
+    steps: dict[tuple[int, str, str], Sums] = field(default_factory=dict)
+    """By minute, agent and its version."""
+    restated: dict[tuple[int, str], int] = field(default_factory=dict)
+    """By minute and status: cases that have another one now, or have this one instead."""
     seconds: dict[int, list[int]] = field(default_factory=dict)
     """Opened and closed."""
     durations: dict[tuple[int, str, str, int], int] = field(default_factory=dict)
@@ -31,71 +39,90 @@ class Tallies:
         """A case was seen for the first time."""
         self.seconds.setdefault(epoch_s, [0, 0])[0] += 1
 
-    def add(self, result: ResultGlance, before: ResultGlance | None = None) -> None:
-        """Count a result; of one that amends another only what it adds."""
-        closed = round(result.closed_at.timestamp() * 1000)
+    def add(self, result: ResultGlance, tenant: str | None, opened: int, closed: int) -> None:
+        """Count the first result of a case; times in milliseconds."""
         second = closed // 1000
         minute = second // MINUTE_S * MINUTE_S
-        spent = result.usage
         failed = int(result.status in _CASE_FAILED)
-        known: dict[str, ReportGlance] = {} if before is None else before.steps
-        if before is None:
-            self.seconds.setdefault(second, [0, 0])[1] += 1
-            opened = round(result.opened_at.timestamp() * 1000)
-            self._took(minute, "case", "", closed - opened)
-            cases = 1
-        else:
-            spent, cases = _more(spent, before.usage), 0
-            self._sum(minute, "status", before.status, -1, 0, _NOTHING)
-            failed -= int(before.status in _CASE_FAILED)
-        self._sum(minute, "status", result.status, 1, 0, _NOTHING)
-        self._sum(minute, "workflow", result.workflow, cases, failed, spent)
-        self._sum(minute, "tenant", result.event.tenant or "", cases, failed, spent)
-        if result.coalesced_with is None:
-            for name, report in result.steps.items():
-                if report.agent is not None and known.get(name) != report:
-                    self._step(minute, report, known.get(name))
+        _sum(
+            self.cases,
+            (minute, result.workflow, tenant or "", result.status),
+            1,
+            failed,
+            result.usage,
+        )
+        self.seconds.setdefault(second, [0, 0])[1] += 1
+        self._took(minute, "case", "", closed - opened)
+        if result.coalesced_with is not None:
+            return  # its steps were another case's
+        for report in result.steps.values():
+            agent = report.agent
+            if agent is not None:
+                failed = int(report.status not in _GOOD)
+                _sum(self.steps, (minute, agent, report.agent_version), 1, failed, report.usage)
+                if report.ms:
+                    self._took(minute, "agent", agent, report.ms)
 
-    def _step(self, minute: int, report: ReportGlance, before: ReportGlance | None) -> None:
-        agent = report.agent or ""
-        spent = report.usage if before is None else _more(report.usage, before.usage)
-        self._sum(minute, "agent", agent, 1, int(report.status not in _GOOD), spent)
-        self._sum(minute, "version", f"{agent}\t{report.agent_version}", 1, 0, _NOTHING)
-        if report.ms:
-            self._took(minute, "agent", agent, report.ms)
+    def amend(
+        self, result: ResultGlance, tenant: str | None, before: ResultGlance, closed: int
+    ) -> None:
+        """Count what a result adds to the one that it amends."""
+        minute = closed // 1000 // MINUTE_S * MINUTE_S
+        for status, n in ((before.status, -1), (result.status, 1)):
+            self.restated[minute, status] = self.restated.get((minute, status), 0) + n
+        failed = int(result.status in _CASE_FAILED) - int(before.status in _CASE_FAILED)
+        place = (minute, result.workflow, tenant or "", result.status)
+        _sum(self.cases, place, 0, failed, _more(result.usage, before.usage))
+        for name, report in result.steps.items():
+            known = before.steps.get(name)
+            if report.agent is None or report == known:
+                continue
+            spent = report.usage if known is None else _more(report.usage, known.usage)
+            failed = int(report.status not in _GOOD)
+            _sum(self.steps, (minute, report.agent, report.agent_version), 1, failed, spent)
+            if report.ms:
+                self._took(minute, "agent", report.agent, report.ms)
 
     def _took(self, minute: int, kind: str, name: str, ms: int) -> None:
         key = (minute, kind, name, bucket_of(ms))
         self.durations[key] = self.durations.get(key, 0) + 1
 
-    def _sum(  # the parts of one line
-        self, minute: int, kind: str, name: str, n: int, failed: int, spent: UsageGlance
-    ) -> None:
-        found = self.sums.get((minute, kind, name))
-        if found is None:
-            found = self.sums[minute, kind, name] = [0] * WIDTH
-        found[0] += n
-        found[1] += failed
-        if spent is not _NOTHING and spent != _NOTHING:
-            found[2] += nanousd_of(spent.usd)
-            found[3] += spent.tokens_in
-            found[4] += spent.tokens_out
-            found[5] += spent.calls
-
     def rows(self) -> list[tuple[object, ...]]:
         """Sums by span, time, kind and name, as the table has them."""
-        hours: dict[tuple[int, str, str], Sums] = defaultdict(lambda: [0] * WIDTH)
-        rows: list[tuple[object, ...]] = []
-        for (minute, kind, name), sums in self.sums.items():
-            if kind in _BY_MINUTE:
-                rows.append((MINUTE_S, minute, kind, name, *sums))
-            hour = hours[minute // HOUR_S * HOUR_S, kind, name]
-            hour[:] = map(sum, zip(hour, sums, strict=True))
-        rows += [(HOUR_S, *key, *sums) for key, sums in hours.items()]
-        return rows
+        found: dict[tuple[int, int, str, str], Sums] = defaultdict(lambda: [0] * WIDTH)
+
+        def add(span: int, minute: int, kind: str, name: str, sums: Sums) -> None:
+            line = found[span, minute // span * span, kind, name]
+            line[:] = map(add_up, line, sums)
+
+        for (minute, workflow, tenant, status), sums in self.cases.items():
+            add(MINUTE_S, minute, "workflow", workflow, sums)
+            add(HOUR_S, minute, "workflow", workflow, sums)
+            add(HOUR_S, minute, "tenant", tenant, sums)
+            add(HOUR_S, minute, "status", status, sums)
+        for (minute, status), n in self.restated.items():
+            add(HOUR_S, minute, "status", status, [n, 0, 0, 0, 0, 0])
+        for (minute, agent, version), sums in self.steps.items():
+            add(MINUTE_S, minute, "agent", agent, sums)
+            add(HOUR_S, minute, "agent", agent, sums)
+            add(HOUR_S, minute, "version", f"{agent}\t{version}", sums)
+        return [(*key, *sums) for key, sums in found.items()]
 
 
-_NOTHING = UsageGlance()
+K = TypeVar("K")
+
+
+def _sum(table: dict[K, Sums], key: K, n: int, failed: int, spent: UsageGlance) -> None:
+    found = table.get(key)
+    if found is None:
+        found = table[key] = [0] * WIDTH
+    found[0] += n
+    found[1] += failed
+    if spent.calls or spent.tokens_in or spent.tokens_out or spent.usd != "0":
+        found[2] += nanousd_of(spent.usd)
+        found[3] += spent.tokens_in
+        found[4] += spent.tokens_out
+        found[5] += spent.calls
 
 
 def _more(spent: UsageGlance, before: UsageGlance) -> UsageGlance:

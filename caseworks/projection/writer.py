@@ -15,7 +15,7 @@ from pathlib import Path
 from caseworks.projection.case_page import result_view
 from caseworks.projection.file import Why, open_file, set_aside
 from caseworks.projection.fold import Batch, CasePatch
-from caseworks.projection.glance import ResultGlance, read_result
+from caseworks.projection.glance import read_result
 from caseworks.projection.moments import add_moments, encode_moments, kept_moments
 from caseworks.projection.retention import Retention, Sweep
 from caseworks.projection.schema import LOG_OPEN
@@ -223,10 +223,13 @@ class ProjectionWriter:
         lines = (lines or b"").splitlines()
         for result, value in patch.results:
             if result.amends is not None:
-                told: ResultGlance | None = read_result(before) if before else None
-                tallies.add(result, told)
+                closed = round(result.closed_at.timestamp() * 1000)
                 if before:
+                    tallies.amend(result, patch.tenant, read_result(before), closed)
                     lines.append(result_view(Result.from_json(before)).to_json())
+                else:  # the first one is not kept any more
+                    opened = round(result.opened_at.timestamp() * 1000)
+                    tallies.add(result, patch.tenant, opened, closed)
             before = value
         return b"\n".join(lines[-AMENDED_MAX:])
 
