@@ -71,9 +71,12 @@ def fake() -> Iterator[Fake]:
         yield running
 
 
-@dataclass(slots=True)
+@dataclass
 class Console:
-    """A tab with the console in it, and everything that should not have happened there."""
+    """A tab with the console in it, and everything that should not have happened there.
+
+    Without slots: the driver keeps its own attribute for each method that hears of events.
+    """
 
     page: Page
     url: str
