@@ -117,9 +117,18 @@ class Door:
             await answering.send({"type": "http.response.body", "body": b""})
 
     def _count(self, scope: Scope, status: int, took_s: float) -> None:
-        route = scope.get("route_name") or getattr(scope.get("route"), "path_format", "other")
+        route = _route_of(scope)
         self._telemetry.count("caseworks_api_requests_total", route=route, status=status)
         self._telemetry.observe("caseworks_api_seconds", took_s, route=route)
+
+
+def _route_of(scope: Scope) -> str:
+    """The route as the document names it, below its prefix: never what a client made up."""
+    direct: str | None = scope.get("route_name")
+    path: str | None = getattr(scope.get("route"), "path_format", None)
+    if path is None:
+        return direct or "other"
+    return f"{scope['method']} {path.removeprefix('/api/v1')}"
 
 
 class _Answering:

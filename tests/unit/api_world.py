@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from pydantic import BaseModel
 
 from caseworks import App, Wait
 from caseworks.api.app import Api, create_api
-from caseworks.api.auth import Caller, Gate
+from caseworks.api.auth import Gate
 from caseworks.api.keys import Key, hash_of
 from caseworks.api.parts import By, State
 from caseworks.compose import build
@@ -32,6 +33,7 @@ from caseworks.projection.views import (
 )
 from caseworks.scan import partition_counts, partitions_of
 from caseworks.scan import records as read_records
+from events import metrics
 from events.broker import Message
 from events.memory import MemoryBroker
 from events.settings import Settings
@@ -275,6 +277,7 @@ async def world(
     app: App | None = None,
     clock: Callable[[], float] = lambda: NOW,
     extras: Mapping[str, Callable[[], Any]] | None = None,
+    telemetry: metrics.Telemetry = metrics.NULL,
     **settings: Any,
 ) -> AsyncIterator[World]:
     """An API that serves, and a client of it."""
@@ -286,7 +289,7 @@ async def world(
         **settings,
     )
     broker = broker or MemoryBroker()
-    system = build(app or shop(), made, broker=broker, clock=clock)
+    system = build(app or shop(), made, broker=broker, clock=clock, telemetry=telemetry)
     system.ensure_topics()
     reader = FakeReader()
     api = create_api(system, reader, gate=gate, extras=extras, order_timeout_s=0.05)
@@ -298,4 +301,8 @@ async def world(
         yield World(api, broker, reader, client, made)
 
 
-ANYBODY = Caller("anybody", frozenset({"operate"}), per_minute=0, per_hour=0)
+async def until(done: Callable[[], object]) -> None:
+    """Poll until it is so."""
+    async with asyncio.timeout(10):
+        while not done():  # noqa: ASYNC110 - what other threads do sets no event
+            await asyncio.sleep(0.01)

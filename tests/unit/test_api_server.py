@@ -18,7 +18,7 @@ from caseworks.api.server import Server, listen, server_of
 from caseworks.compose import build
 from events.memory import MemoryBroker
 from events.settings import Settings
-from tests.unit.api_world import FakeReader, case, shop
+from tests.unit.api_world import FakeReader, case, shop, until
 
 pytestmark = pytest.mark.anyio
 MB = 1024 * 1024
@@ -201,12 +201,6 @@ async def opened(api: Running, topics: str = "cases") -> tuple[Any, Any]:
         head = await source.readuntil(b"\r\n\r\n")
     assert b" 200 " in head
     return source, sink
-
-
-async def until(done: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not done():
-            await asyncio.sleep(0.01)
 
 
 async def test_a_stream_tells_changes_until_its_client_goes() -> None:
