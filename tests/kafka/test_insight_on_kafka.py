@@ -119,8 +119,22 @@ class Insight:
         with closing(self.broker.transactional(f"{self.settings.namespace}-test")) as producer:
             producer.init()
             producer.begin()
+            before = self._written(results)
             producer.produce(results)
-            producer.commit() if commit else producer.abort()
+            if commit:
+                producer.commit()
+                return
+            deadline = time.monotonic() + LIMIT_S
+            while self._written(results) < before + len(results):  # an abort purges what waits
+                assert time.monotonic() < deadline
+                time.sleep(POLL_S)
+            producer.abort()
+
+    def _written(self, like: list[Record]) -> int:
+        topics = sorted({record.topic for record in like})
+        sources = partitions_of(partition_counts(self.broker), topics)
+        with closing(self.broker.reader()) as reader:
+            return sum(reader.ends(sources, committed=False).values())
 
 
 @contextmanager
