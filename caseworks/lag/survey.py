@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     Positions = Mapping[TopicPartition, OffsetAndMetadata | None]
 
+PATIENCE_S = 3.0
+"""How long is asked again and again before a look fails."""
+
 log = get_logger(__name__)
 
 Groups = Mapping[str, Sequence[str]]
@@ -91,6 +94,15 @@ class Surveyor:
 
     def look(self) -> LagReport:
         """How it stands now. Raises `CaseworksError` when the broker does not answer."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return self._look()
+            except RetriableError:  # a coordinator of groups that has just moved, mostly
+                if time.monotonic() > deadline:
+                    raise
+
+    def _look(self) -> LagReport:
         admin, reader = self._clients = self._clients or (
             self._broker.admin(),
             self._broker.reader(),
