@@ -185,6 +185,8 @@ class _Crew:
         self.settings = settings
         # Breakers are decided only where there is something to break: it takes steps.
         self._fleet = fleet and any(agent.spec.calls for agent in app.agents.values())
+        self._checked: list[int] = []
+        """What the first process found of the topics: they stay what they are."""
         self.systems: dict[str, System] = {}
         """By life."""
         self.in_flight: Counter[str] = Counter()
@@ -236,6 +238,8 @@ class _Crew:
 
     def _system(self, settings: Settings, life: Incarnation) -> System:
         made = build(self.app, settings, broker=life.broker, clock=life.clock)
+        made.checked.extend(self._checked)
+        self._checked = made.checked
         self.systems[life.label] = made
         return made
 
@@ -280,20 +284,19 @@ class _Count:
         }
         read |= {topics.results(plan.name): _answered for plan in app.plans}
         there = driver.broker.cluster.topics
-        self._logs = {log: name for name in read for log in there[name].logs}
-        self._offsets = dict.fromkeys(self._logs, 0)
-        self._read = read
+        self._logs = [(log, read[name]) for name in read for log in there[name].logs]
+        self._offsets = [0] * len(self._logs)
         self._found: set[str] = set()
 
     def answered(self) -> int:
         """How many events have an answer by now."""
-        for log, name in self._logs.items():
-            offset = self._offsets[log]
-            if log.stable > offset:
-                slice_ = log.read(offset, 10_000)
-                self._offsets[log] = slice_.next_offset
-                self._found.update(map(self._read[name], slice_.messages))
-        return len(self._found - {""})
+        for at, (log, name_of) in enumerate(self._logs):
+            if len(log.entries) > self._offsets[at]:
+                slice_ = log.read(self._offsets[at], 10_000)
+                self._offsets[at] = slice_.next_offset
+                self._found.update(map(name_of, slice_.messages))
+                self._found.discard("")
+        return len(self._found)
 
 
 def _answered(message: Message) -> str:

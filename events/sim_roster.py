@@ -34,6 +34,8 @@ class Roster:
         self._dues: list[float] = []
         self._coming: list[tuple[float, int]] = []
         """A heap of what time brings, and to whom; what does not hold any more is left in it."""
+        self._near: list[list[Runner]] = []
+        """By place: whom to ask after a step of the runner there."""
         self._waiting: list[Runner] = []
         """Those whom a change of the cluster may wake."""
         self._version = -1
@@ -54,13 +56,10 @@ class Roster:
             self._enlist()
         else:
             if acted is not None:
-                self._ask(acted)
-                for runner in acted.neighbours():
-                    self._ask(runner)
+                self._ask(acted.neighbours() if acted is self._network else self._near[acted.place])
             if cluster.version != self._version:
-                self._version = cluster.version
-                for runner in self._waiting:
-                    self._ask(runner)
+                self._version, dues = cluster.version, self._dues
+                self._ask([runner for runner in self._waiting if dues[runner.place] != NOW])
         self.acted = None
         coming = self._coming
         while coming and coming[0][0] <= now:
@@ -68,7 +67,7 @@ class Roster:
             if self._dues[at] == due:
                 self._put(at, NOW)
         if cluster.markers or cluster.airborne or self._dues[0] == NOW:
-            self._ask(self._network)
+            self._ask((self._network,))
 
     def can_go(self, runner: Runner) -> bool:
         """Whether it is one of those."""
@@ -99,13 +98,16 @@ class Roster:
         self._version = self._cluster.version
         for at, runner in enumerate(self.runners):
             runner.place = at
-            self._ask(runner)
+        self._near = [[runner, *runner.neighbours()] for runner in self.runners]
+        self._ask(self.runners)
         self._known = True
 
-    def _ask(self, runner: Runner) -> None:
-        due = runner.due()
-        if due != self._dues[runner.place]:
-            self._put(runner.place, due)
+    def _ask(self, runners: Iterable[Runner]) -> None:
+        dues = self._dues
+        for runner in runners:
+            due, at = runner.due(), runner.place
+            if due != dues[at]:
+                self._put(at, due)
 
     def _put(self, at: int, due: float) -> None:
         if due == NOW:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import itemgetter
 from typing import Any, Protocol
 
 from pydantic import ValidationError
@@ -18,7 +19,7 @@ from events.dead_letters import read_letter
 from events.memory.journal import Entry, Moved, Wrote
 from events.settings import Settings
 from schemas.agent import AgentSpec
-from schemas.commands import COMMANDS, Command
+from schemas.commands import COMMANDS, Command, Opened
 from schemas.dead_letter import DeadLetter
 from schemas.event import Event
 from schemas.lean_case import Case, ClosedCase, Position
@@ -83,12 +84,8 @@ class Turn:
     after: dict[str, Held] = field(default_factory=dict)
     """The cases that it changed or heard of, by its changelog."""
 
-    def changes(self) -> Iterator[tuple[str, Case, Case]]:
-        """Cases that were there before and are not closed for good after it."""
-        for case_id, after in self.after.items():
-            before = self.before[case_id]
-            if after is not before and isinstance(before, Case) and isinstance(after, Case):
-                yield case_id, before, after
+    changes: list[tuple[str, Case, Case]] = field(default_factory=list)
+    """Cases that were there before and are not closed for good after it, before and after."""
 
     def outcomes(self, case_id: str) -> list[Outcome]:
         """Those that it consumed, of one case."""
@@ -203,16 +200,15 @@ class Evidence:
         """The orchestrators' committed transactions, in order."""
         topics = self.settings.topics
         group = topics.loop_group("orchestrator")
+        began = [(at, wrote.transaction) for at, wrote in self.by_topic.get(topics.cases, ())]
+        began += [(at, moved.transaction) for at, moved in self.moves if moved.group == group]
         found: dict[int, Turn] = {}
-        for at, entry in enumerate(self.entries):
-            changelog = isinstance(entry, Wrote) and entry.message.topic == topics.cases
-            position = isinstance(entry, Moved) and entry.group == group
-            if entry.transaction is not None and (changelog or position):
-                found.setdefault(id(entry.transaction), Turn(at))
+        for at, transaction in sorted(began, key=itemgetter(0)):
+            if transaction is not None:
+                found.setdefault(id(transaction), Turn(at))
         positions: dict[int, int] = {}
         for entry in self.entries:
-            turn = found.get(id(entry.transaction))
-            if turn is None or entry.transaction is None:
+            if (turn := found.get(id(entry.transaction))) is None:
                 continue
             if isinstance(entry, Wrote):
                 turn.wrote.append(entry)
@@ -246,6 +242,26 @@ class Evidence:
             turn.before = {case_id: current.get(case_id) for case_id in (*written, *heard)}
             current |= written
             turn.after = {case_id: current.get(case_id) for case_id in turn.before}
+            turn.changes = [
+                (case_id, before, after)
+                for case_id, before in turn.before.items()
+                if (after := turn.after[case_id]) is not before
+                and isinstance(before, Case)
+                and isinstance(after, Case)
+            ]
+
+    @cached_property
+    def refused(self) -> Counter[str]:
+        """Events in dead letters: those of intake, and those whose opening was not committed."""
+        topics = self.settings.topics
+        written = self.by_topic.get(topics.dlq(topics.events), ())
+        found = Counter(wrote.message.header("ce_id") or "" for _, wrote in written)
+        found.update(
+            read.said.event.id
+            for read in self.commands
+            if isinstance(read.said, Opened) and read.spot in self.aside
+        )
+        return found
 
     @cached_property
     def aside(self) -> frozenset[tuple[str, int, int]]:

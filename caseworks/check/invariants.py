@@ -50,7 +50,7 @@ def one_result(evidence: Evidence) -> Complaints:
     results: dict[str, list[Read]] = defaultdict(list)
     for read in evidence.results:
         results[read.said.event.id].append(read)
-    refused = _refused(evidence)
+    refused = evidence.refused
     topic = evidence.settings.topics.events
     copies = Counter(w.message.header("ce_id") for _, w in evidence.by_topic.get(topic, ()))
     for event in {event.id: event for event in evidence.events}.values():
@@ -86,19 +86,6 @@ def _amendments(evidence: Evidence, results: dict[str, list[Read]]) -> Complaint
             if read.said.amends is not None and read.said.amends not in before:
                 yield f"a result of {event_id} amends {read.said.amends}, which was not published"
             before.add(read.message.header("ce_id"))
-
-
-def _refused(evidence: Evidence) -> Counter[str]:
-    """Events in dead letters: those of intake, and those whose opening could not be committed."""
-    topics = evidence.settings.topics
-    written = evidence.by_topic.get(topics.dlq(topics.events), ())
-    found = Counter(wrote.message.header("ce_id") or "" for _, wrote in written)
-    aside = evidence.aside
-    return found + Counter(
-        read.said.event.id
-        for read in evidence.commands
-        if isinstance(read.said, Opened) and read.spot in aside
-    )
 
 
 def _waits(evidence: Evidence, case_id: str) -> bool:
@@ -152,7 +139,7 @@ def _recorded_positions(evidence: Evidence) -> Complaints:
 def _events_taken_in(evidence: Evidence) -> Complaints:
     """Every event below intake's position was opened or refused."""
     topics = evidence.settings.topics
-    group, refused = topics.loop_group("intake"), _refused(evidence)
+    group, refused = topics.loop_group("intake"), evidence.refused
     opened = {r.said.event.id for r in evidence.commands if isinstance(r.said, Opened)}
     by_type = {kind for plan in evidence.plans.values() for kind in plan.spec.on}
     for _, wrote in evidence.by_topic.get(topics.events, ()):

@@ -47,7 +47,7 @@ def complete_once(evidence: Evidence) -> Complaints:
         if count > 1:
             yield f"attempt {attempt} of {task_id} was sent {count} times"
     for turn in evidence.turns:
-        for _, before, after in turn.changes():
+        for _, before, after in turn.changes:
             yield from _goes_on(before, after)
             yield from _has_reasons(evidence, turn, before, after)
         yield from _outcomes_count(evidence, turn)
@@ -155,7 +155,7 @@ def _nothing_sent_too_late(turn: Turn) -> Complaints:
 def waits_end(evidence: Evidence) -> Complaints:
     """Every sent task has its backstop, every case a deadline, and no timer is forgotten."""
     for turn in evidence.turns:
-        for case_id, _, after in turn.changes():
+        for case_id, _, after in turn.changes:
             plan = evidence.plans.get(after.workflow)
             for name, state in after.steps.items():
                 spec = plan.steps.get(name) if plan else None

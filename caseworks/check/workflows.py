@@ -103,4 +103,4 @@ def rounds_and_items_are_bounded(evidence: Evidence) -> Complaints:
 
 def _changes(evidence: Evidence) -> Iterator[tuple[str, Case, Case]]:
     for turn in evidence.turns:
-        yield from turn.changes()
+        yield from turn.changes

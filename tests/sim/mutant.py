@@ -61,13 +61,13 @@ def caught(bug: Bug) -> dict[str, object] | None:
     assert not [name for name in sys.modules if name.partition(".")[0] in OURS]
     assert PathFinder in sys.meta_path
     sys.meta_path.insert(0, Finder(bug))
+    from caseworks.check.pool import play
     from caseworks.check.runs import Check
 
     shows = import_module(f"tests.sim.{bug.app}")
     check = Check(shows.app, tuple(shows.demo_events()), bug.profile)
-    for run in range(1, bug.runs_max + 1):
-        finding = check.run(run)
-        if finding is not None:
+    for run, (_, findings) in enumerate(play(check, range(1, bug.runs_max + 1)), 1):
+        for finding in findings:
             rules = sorted({violation.rule for violation in finding.violations})
             first = str(finding.violations[0])
             return {"run": run, "rules": rules, "first": first}
