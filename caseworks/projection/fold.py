@@ -93,14 +93,19 @@ class Batch:
     count: int = 0
     skipped: dict[tuple[str, str], int] = field(default_factory=dict)
     """Records that nobody can read, by topic and reason."""
+    _folds: dict[str, Callable[[Batch, Message], None]] = field(default_factory=dict)
 
     def add(self, message: Message) -> None:
         """Fold a record in. One that cannot be read is counted, and changes nothing."""
         self.count += 1
+        topic = message.topic
+        fold = self._folds.get(topic)
+        if fold is None:
+            fold = self._folds[topic] = _folding(topic, self.topics)
         try:
-            _folding(message.topic, self.topics)(self, message)
+            fold(self, message)
         except (ValueError, TypeError, LookupError, OverflowError) as error:
-            self.skip(message.topic, type(error).__name__)
+            self.skip(topic, type(error).__name__)
 
     def finish(self) -> None:
         """Decode the last state of each case; call it once, after the last record."""
