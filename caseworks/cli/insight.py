@@ -27,7 +27,19 @@ insight = typer.Typer(
 )
 
 Window = Literal["hour", "day", "month"]
-COLUMNS = ("who", "cases", "good", "errors", "people", "sure", "p50", "p99", "usd each", "drift")
+COLUMNS = (
+    "who",
+    "cases",
+    "good",
+    "errors",
+    "escalated",
+    "overridden",
+    "sure",
+    "p50",
+    "p99",
+    "usd each",
+    "drift",
+)
 
 
 @insight.callback()
@@ -70,7 +82,10 @@ def show(
         write_json(found)
         return
     write_table(
-        "", COLUMNS, (_row(each, window) for each in found["subjects"]), right="1 2 3 4 5 6 7 8 9"
+        "",
+        COLUMNS,
+        (_row(each, window) for each in found["subjects"]),
+        right="1 2 3 4 5 6 7 8 9 10",
     )
     for alert in found["alerts"]:
         say(
@@ -116,6 +131,7 @@ def _row(subject: dict[str, Any], window: str) -> tuple[str, ...]:
         str(rates["cases"]),
         _percent(rates["success"]),
         _percent(rates["errors"]),
+        _percent(rates["escalated"]),
         _percent(rates["overridden"]),
         "" if rates["confidence"] is None else f"{rates['confidence']:.2f}",
         _ms(rates["p50_ms"]),

@@ -110,4 +110,7 @@ def _path(line: Line, low: float, high: float) -> str:
 
 
 def _label(value: float) -> str:
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if abs(value) >= size:
+            return f"{value / (1e3 if letter == 'k' else size):.3g}{letter}"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from caseworks.insight.cells import Cell, merged
 from caseworks.insight.drift import Drift, drift
 from caseworks.insight.tables import Tables
-from caseworks.insight.windows import DAY, HOUR, MINUTE, Subject, WindowTable
+from caseworks.insight.windows import DAY, HOUR, KINDS, MINUTE, Subject, WindowTable
 
 HOUR_S = 3600
 DAY_S = 86_400
@@ -51,7 +51,8 @@ def standings(tables: Tables, now: float, recent_s: float) -> list[Standing]:
     for subject, start, cell in tables.entries(HOUR.name, lambda at: at <= now - 2 * HOUR_S):
         del start
         found.setdefault(subject, _Parts()).before.append(cell)
-    return [_standing(subject, found[subject]) for subject in sorted(found)]
+    ordered = sorted(found, key=lambda each: (KINDS.index(each.kind), each.name))
+    return [_standing(subject, found[subject]) for subject in ordered]
 
 
 def within(

@@ -11,6 +11,7 @@ from typing import Any
 from caseworks.insight.business import business, load_baseline
 from caseworks.insight.charts import Line, bars, plot
 from caseworks.insight.snapshot import Snapshot, cells_of
+from caseworks.insight.windows import KINDS, TABLES, WindowTable
 
 NONE = "-"
 ROWS_MAX = 60
@@ -149,8 +150,10 @@ def _stated(baseline: dict[str, Any]) -> str:
 
 def _plots(series: dict[str, Any]) -> str:
     drawn = []
-    for name, title in (("minute", "last two hours"), ("hour", "last 72 hours"), ("day", "days")):
-        points = series[name]
+    titles = ("Last two hours", "Last 72 hours", "Days")
+    for table, title in zip(TABLES, titles, strict=True):
+        name = table.name
+        points = _without_gaps(series[name], table)
         marks = [_moment(each["start"], name) for each in points]
         shares = [
             Line("good", [each["success"] for each in points], "one"),
@@ -163,7 +166,7 @@ def _plots(series: dict[str, Any]) -> str:
             Line("99th percentile", [each["p99_ms"] for each in points], "two"),
         ]
         drawn += [
-            f"<h2>{escape(title.capitalize())}</h2>",
+            f"<h2>{title}</h2>",
             plot(f"Cases by {name}", marks, cases),
             plot("Shares", marks, shares),
             plot("Milliseconds", marks, times),
@@ -171,8 +174,23 @@ def _plots(series: dict[str, Any]) -> str:
     return "".join(drawn)
 
 
+def _without_gaps(series: Sequence[dict[str, Any]], table: WindowTable) -> list[dict[str, Any]]:
+    """Windows in which nothing closed too, so that the axis is time."""
+    if not series:
+        return []
+    known = {each["start"]: each for each in series}
+    first = max(series[0]["start"], series[-1]["start"] - table.keep_s)
+    nothing = {**dict.fromkeys(series[0]), "cases": 0}
+    return [
+        known.get(start, {**nothing, "start": start})
+        for start in range(first, series[-1]["start"] + 1, table.size_s)
+    ]
+
+
 def _table(subjects: Sequence[dict[str, Any]]) -> str:
-    busiest = sorted(subjects, key=lambda each: (each["kind"], -each["month"]["cases"]))
+    busiest = sorted(
+        subjects, key=lambda each: (KINDS.index(each["kind"]), -each["month"]["cases"])
+    )
     rows = "".join(_row(each) for each in busiest[:ROWS_MAX])
     heads = "".join(
         f"<th>{escape(name)}</th>"
@@ -181,6 +199,7 @@ def _table(subjects: Sequence[dict[str, Any]]) -> str:
             "cases",
             "good",
             "errors",
+            "escalated",
             "overridden",
             "sure",
             "p99",
@@ -198,6 +217,7 @@ def _row(subject: dict[str, Any]) -> str:
         f"{rates['cases']:,}",
         _percent(rates["success"]),
         _percent(rates["errors"]),
+        _percent(rates["escalated"]),
         _percent(rates["overridden"]),
         NONE if rates["confidence"] is None else f"{rates['confidence']:.2f}",
         _ms(rates["p99_ms"]),

@@ -41,7 +41,7 @@ DAY = WindowTable("day", 86_400, 35 * 86_400)
 TABLES = (MINUTE, HOUR, DAY)
 
 Kind = str
-"""`all`, `workflow`, `tenant` or `agent`."""
+KINDS: tuple[Kind, ...] = ("all", "workflow", "agent", "tenant")
 
 
 @dataclass(frozen=True, slots=True, order=True)

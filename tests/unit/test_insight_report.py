@@ -153,6 +153,22 @@ def test_a_plot_of_gaps_and_single_points_draws_what_there_is() -> None:
     assert "nothing yet" in plot("a", [], [Line("x", [None], "one")])
 
 
+@pytest.mark.parametrize(
+    ("value", "label"), [(13_065_228, "13.1M"), (20_000, "20k"), (999, "999"), (0.5, "0.5")]
+)
+def test_the_scale_of_a_plot_stays_short(value: float, label: str) -> None:
+    assert f">{label}</text>" in plot("a", ["1"], [Line("x", [value], "one")])
+
+
+def test_a_minute_without_cases_takes_its_place_on_the_axis() -> None:
+    found = tables()
+    found.feed([read_fact(closed(NOW - 600), 0), read_fact(closed(NOW), 1)])
+    body = page(taken(found))
+    cases = body.partition("Cases by minute")[2].partition("</figure>")[0]
+    points = cases.partition('points="')[2].partition('"')[0].split()
+    assert len(points) == 11
+
+
 def test_bars_of_nothing_and_less_have_no_width() -> None:
     assert 'width="-' not in bars("money", [("a", -5.0), ("b", 0.0)])
 
