@@ -60,6 +60,8 @@ class Fake:
     """Answers of POST by path; a `Refusal` is one too. Others are answered with `{}`."""
     asked: list[Asked] = field(default_factory=list)
     streams: list[queue.Queue[bytes | None]] = field(default_factory=list)
+    resumed: list[str] = field(default_factory=list)
+    """The `Last-Event-ID` of each stream that was opened."""
     streaming: bool = True
     url: str = ""
 
@@ -143,6 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not self.fake.streaming:
             self._refuse(Refusal(503, "It cannot be done now"))
             return
+        self.fake.resumed.append(self.headers.get("Last-Event-ID", ""))
         mine: queue.Queue[bytes | None] = queue.Queue(STREAM_QUEUE_MAX)
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")

@@ -254,7 +254,14 @@ function drawAttention({ items, gone }, context) {
   ];
 }
 
-const SEVERITIES = { critical: "bad", high: "bad", page: "bad", error: "bad", info: "info" };
+const SEVERITIES = {
+  __proto__: null,
+  critical: "bad",
+  high: "bad",
+  page: "bad",
+  error: "bad",
+  info: "info",
+};
 
 function look(it, context) {
   const href = target(it);

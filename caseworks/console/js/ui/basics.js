@@ -121,7 +121,7 @@ export function heading(title, ...actions) {
 export function table(caption, columns, body) {
   return h(
     "div",
-    { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
+    { class: "scroll", tabindex: "0", role: "region", "aria-label": `Table: ${caption}` },
     h(
       "table",
       {},
