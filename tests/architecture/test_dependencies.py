@@ -9,7 +9,7 @@ import pytest
 
 from tests.architecture.tree import ROOT
 
-RUN, TEST = "requirements.lock", "requirements-test.lock"
+RUN, TEST, IMAGE = "requirements.lock", "requirements-test.lock", "requirements-api.lock"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
 
@@ -32,13 +32,13 @@ def locked(name: str) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("lock", [RUN, TEST])
+@pytest.mark.parametrize("lock", [RUN, TEST, IMAGE])
 def test_a_lock_pins_every_package_by_hash_and_names_no_index(lock: str) -> None:
     assert locked(lock)
 
 
 def test_the_run_lock_is_the_part_of_the_test_lock_that_runs() -> None:
-    assert locked(RUN).items() <= locked(TEST).items()
+    assert locked(RUN).items() <= locked(IMAGE).items() <= locked(TEST).items()
 
 
 def test_the_locks_hold_what_the_project_asks_for() -> None:
@@ -48,6 +48,7 @@ def test_the_locks_hold_what_the_project_asks_for() -> None:
 
     assert build | runtime <= locked(RUN).keys()
     assert extras <= locked(TEST).keys()
+    assert names(EXTRAS["api"]) <= locked(IMAGE).keys()
 
 
 def test_the_demo_does_not_wait_for_what_only_tests_and_models_need() -> None:

@@ -11,6 +11,7 @@ import yaml
 
 from caseworks.cli import run
 from caseworks.loading import load_app
+from caseworks.stage import WITHOUT_APP
 from events.local_kafka.config import server_properties
 from events.local_kafka.jar_lock import KAFKA_VERSION
 from events.settings import Settings
@@ -20,6 +21,8 @@ from tests.architecture.tree import ROOT
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
+WANTED = {name for name, service in OURS.items() if service.get("profiles")}
+"""Those that run only if they are asked for."""
 APP = "examples.helpdesk:app"
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
 DOCKERFILE_CODE = re.sub(r"(?m)^#.*\n", "", DOCKERFILE)
@@ -78,7 +81,8 @@ def test_every_agent_of_the_app_has_its_worker_and_no_other_is_named() -> None:
 def test_a_command_is_one_that_the_command_line_takes(name: str) -> None:
     command = OURS[name]["command"]
 
-    assert command[-2:] == ["--app", APP]
+    assert ("--app" in command) != (command[0] in WITHOUT_APP)
+    assert command[0] in WITHOUT_APP or command[-2:] == ["--app", APP]
     assert run([*command, "--help"]) == 0
     assert run([*command, "--no-such-option", "--help"]) != 0
 
@@ -104,8 +108,10 @@ def test_prometheus_scrapes_every_role_that_stays() -> None:
     path = ROOT / "deploy" / "prometheus" / "prometheus.yml"
     scraped = yaml.safe_load(path.read_text(encoding="utf-8"))["scrape_configs"]
     targets = {target for job in scraped for c in job["static_configs"] for target in c["targets"]}
+    looked_up = {name for job in scraped for c in job["dns_sd_configs"] for name in c["names"]}
 
-    assert {f"{name}:8080" for name in OURS if name != "topics"} == targets
+    assert {f"{name}:8080" for name in OURS if name not in {"topics", *WANTED}} == targets
+    assert looked_up == WANTED
 
 
 def test_every_image_is_pinned_to_a_version() -> None:
