@@ -16,6 +16,8 @@ MINUTES_KEEP_S = 2 * DAY_S
 HOURS_KEEP_S = 90 * DAY_S
 BESIDE_KEEP_S = 30 * DAY_S
 """Letters and ended questions: as long as their topics have them."""
+LETTERS_MAX = 100_000
+"""The newest: a storm of them is looked at in Kafka."""
 ORDERS_KEEP_S = 90 * DAY_S
 """What people did to letters, and what they said of results: likewise."""
 
@@ -80,6 +82,7 @@ def _drop_sums(db: sqlite3.Connection, now: int) -> None:
     db.execute("DELETE FROM tally WHERE span = ? AND at < ?", (HOUR_S, now - HOURS_KEEP_S))
     old_ms = (now - BESIDE_KEEP_S) * 1000
     db.execute("DELETE FROM letters WHERE at < ?", (old_ms,))
+    db.execute("DELETE FROM letters WHERE id <= (SELECT max(id) FROM letters) - ?", (LETTERS_MAX,))
     db.execute("DELETE FROM approvals WHERE asked < ? AND status <> 'open'", (old_ms,))
     for table in ("handled", "feedback"):
         db.execute(f"DELETE FROM {table} WHERE at < ?", ((now - ORDERS_KEEP_S) * 1000,))  # noqa: S608

@@ -174,6 +174,20 @@ def test_the_changelog_and_the_result_may_be_read_in_any_order(world: World) -> 
     assert line == same.__class__(**{**same.as_json(), "updated_at": line.updated_at})
 
 
+def test_a_result_that_is_read_before_its_mark_closes_nothing(world: World) -> None:
+    life = Life(world)
+    life.says("triage")
+    world.catch_up()
+    for step in ("billing", "kb", "reply"):
+        life.machine.says(step)
+    put(world.broker, world.story.results(life.machine))
+    [line] = page(world).cases(status="open").items
+    assert (line.status, line.closed_at) == ("open", None)
+    put(world.broker, [world.story.state(life.machine)])
+    [line] = page(world).cases(status="completed").items
+    assert line.closed_at is not None
+
+
 def test_questions_letters_and_feedback_are_beside_their_case(world: World) -> None:
     life = Life(world)
     story, machine = world.story, life.machine
