@@ -31,7 +31,7 @@ WHY_MAX = 200
 
 def started(draft: Draft, key: str, step: StepSpec, agent: str | None) -> bool:
     """Whether a step began with who stands in, its agent having been away for too long."""
-    error = _overdue(draft, step, draft.around.away(agent or ""))
+    error = overdue(draft, step, draft.around.away(agent or ""))
     return error is not None and _hand_on_from(draft, key, agent or "", error, waits=True)
 
 
@@ -73,7 +73,7 @@ def _hand_on_from(
 
 
 def _away(draft: Draft, step: StepSpec, agent: str) -> bool:
-    return _overdue(draft, step, draft.around.away(agent)) is not None
+    return overdue(draft, step, draft.around.away(agent)) is not None
 
 
 def told(agent: str, error: Failure) -> str:
@@ -84,7 +84,7 @@ def told(agent: str, error: Failure) -> str:
 # --- patience
 
 
-def _overdue(draft: Draft, step: StepSpec, since: float | None) -> Failure | None:
+def overdue(draft: Draft, step: StepSpec, since: float | None) -> Failure | None:
     """What is wrong with an agent that is away since then, once the step waits no longer for it."""
     patience_s = step.degrade_after_s
     if patience_s is None or since is None or draft.now < since + patience_s:
@@ -92,11 +92,14 @@ def _overdue(draft: Draft, step: StepSpec, since: float | None) -> Failure | Non
     return Failure(kind=AWAY, message=f"away for {draft.now - since:.0f} s")
 
 
-def look_at(step: StepSpec, handed: tuple[str, ...], now: float) -> float | None:
-    """When to look after a step that is sent now, if at all."""
+def look_at(
+    step: StepSpec, handed: tuple[str, ...], now: float, since: float | None = None
+) -> float | None:
+    """When to look after a step next, if at all: its agent is away since then, or from now on."""
     if step.degrade_after_s is None or len(handed) >= len(step.chain):
         return None
-    return now + max(step.degrade_after_s, LOOK_MIN_S)
+    away = now if since is None else min(since, now)
+    return max(away + step.degrade_after_s, now + LOOK_MIN_S)
 
 
 def looks(draft: Draft, state: StepState) -> bool:
@@ -111,15 +114,12 @@ def look(draft: Draft, key: str) -> None:
     """Hand a step on whose agent has been away for too long; else look again later."""
     state, step = draft.at(key), draft.spec(key)
     since = _since(draft, state)
-    error = _overdue(draft, step, since)
+    error = overdue(draft, step, since)
     if error is not None:
         if _hand_on_from(draft, key, state.agent or "", error, waits=True):
             return
         since = None
-    again = look_at(step, state.handed, draft.now)
-    if again is not None and since is not None:
-        again = min(again, max(since + (step.degrade_after_s or 0.0), draft.now + LOOK_MIN_S))
-    draft.replace(key, look=again)
+    draft.replace(key, look=look_at(step, state.handed, draft.now, since))
 
 
 def _since(draft: Draft, state: StepState) -> float | None:

@@ -168,11 +168,11 @@ def _defer(draft: Draft, key: str, state: StepState, error: Failure) -> None:
     wait_s = after_s if after_s is not None else step.backoff_s
     since = draft.now if state.deferred is None else state.deferred
     fields: dict[str, Any] = {"due": draft.now + wait_s, "deadline": None, "error": error}
-    if step.degrade_after_s is not None and len(state.handed) < len(step.chain):
-        look = max(since + step.degrade_after_s, draft.now + fallback.LOOK_MIN_S)
+    look = fallback.look_at(step, state.handed, draft.now, since)
+    if look is not None:
         fields |= {"deferred": since, "look": look}
     draft.move(key, "defer", **fields)
-    if step.degrade_after_s is not None and draft.now >= since + step.degrade_after_s:
+    if fallback.overdue(draft, step, since) is not None:
         fallback.look(draft, key)
 
 
