@@ -56,8 +56,9 @@ PARTITIONS = 8
 BATCH = 200
 SECOND = 5
 """Turns."""
-AWAKE = 1000
-"""How many cases the load `working` has at work."""
+AWAKE = 250
+"""How many cases the load `working` has at work, a quarter of the smallest number open: as many in
+every run, so that a store writes as many changed cases a second."""
 
 
 class Desk:
@@ -181,7 +182,7 @@ class Working(Random):
 
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
-        self.awake = [self.any() for _ in range(min(AWAKE, len(desk.ids) // 4))]
+        self.awake = [self.any() for _ in range(AWAKE)]
         self.rests: dict[int, int] = {}
         """At which stage a case that was opened here is put to rest."""
 
