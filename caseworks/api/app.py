@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -110,6 +110,7 @@ def create_api(
     check_exposure(settings.api_host, gate)
     parts = _parts(system, read, extras or {}, order_timeout_s)
     hub = Hub(read, settings, system.clock, system.telemetry)
+    parts.waiting.on_alert = lambda alert: hub.alert(alert.model_dump(mode="json"))
     streams = Streams(hub, settings, system.telemetry)
     specs = {agent.name: agent.spec for agent in system.app.agents.values()}
     lag = LagBook(lambda: Surveyor(system.broker, settings, specs=specs, clock=system.clock))
@@ -170,6 +171,7 @@ def _framework(parts: Parts, hub: Hub, lag: LagBook) -> FastAPI:
         openapi_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
+        dependencies=[Depends(_once)],
     )
     serve_page(made)
     families = [family.routes(parts) for family in (cases, agents, approvals, letters)]
@@ -265,6 +267,14 @@ def _example(parts: Parts, known: list[str]) -> dict[str, Any]:
         "subject": "customer-42",
         "data": sample_of(adapter.json_schema()) if adapter is not None else {},
     }
+
+
+def _once(request: Request) -> None:
+    """A parameter that stands twice means two things: it is refused, not guessed at."""
+    names = [name for name, _ in request.query_params.multi_items()]
+    for name in names:
+        if names.count(name) > 1:
+            raise Problem("invalid", f"the parameter {name[:100]!r} stands twice")
 
 
 async def _raised(_request: Request, error: Exception) -> Response:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 from caseworks.api.app import Api, create_api, gate_of
+from caseworks.api.problems import Problem
 from caseworks.api.server import listen, serve
 from caseworks.process import READY_INTERVAL_S, Told, give_way, stop_on_signals
 from caseworks.projection.connection import projection_path
 from caseworks.projection.read import ReadModel
+from events.errors import SetupError
 from events.health import HealthServer
 from events.logs import get_logger
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from caseworks.compose import System
     from caseworks.lifeline import Lifeline
     from events.metrics import Prometheus
+    from events.settings import Settings
 
 log = get_logger(__name__)
 
@@ -28,7 +31,6 @@ def run_api(
     telemetry: Prometheus,
     *,
     lifeline: Lifeline | None = None,
-    extras: Mapping[str, Callable[[], Any]] | None = None,
     told: Told = lambda _port: None,
 ) -> int:
     """Serve until SIGTERM or Ctrl-C; returns the exit code. *told*: the port of the API.
@@ -39,7 +41,7 @@ def run_api(
     settings = system.settings
     read = ReadModel(projection_path(settings.data_dir, settings.namespace), clock=system.clock)
     gate = gate_of(settings)
-    api = create_api(system, read, gate=gate, extras=extras)
+    api = create_api(system, read, gate=gate, extras=extras_of(settings))
     if gate.is_open:
         log.warning("api_open", why="no keys are set: everybody on this machine may do everything")
     with ExitStack() as around:
@@ -62,6 +64,19 @@ def run_api(
         announcer.join()
         log.info("ended", code=code)
         return code
+
+
+def extras_of(settings: Settings) -> dict[str, Callable[[], Any]]:
+    """What other roles tell by way of the data folder."""
+    from caseworks.insight import snapshot
+
+    def insight() -> Any:
+        try:
+            return snapshot.read(snapshot.path_of(settings.data_dir, settings.namespace))
+        except SetupError as error:
+            raise Problem("not-found", str(error.args[0]), hint=error.hint) from None
+
+    return {"insight": insight}
 
 
 def _announce(api: Api, stop: Event, lifeline: Lifeline | None, port: int) -> None:

@@ -1,4 +1,4 @@
-"""Waiting for results: one reader of all result topics of this process, for all who wait.
+"""Waiting for results: one reader of all result topics (and of alerts), for all who wait.
 
 It reads from where the topics end when it begins, on a thread of its own. What nobody waits for is
 let go without being decoded: the id of a result names its case.
@@ -7,7 +7,7 @@ let go without being decoded: the id of a result names its case.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from threading import Event as Flag
 from threading import Thread
@@ -19,6 +19,7 @@ from events.dead_letters import read_letter
 from events.errors import CaseworksError
 from events.logs import get_logger
 from events.settings import Settings
+from schemas.alert import Alert
 from schemas.event import case_id_of
 from schemas.result import Result
 
@@ -44,7 +45,10 @@ class Waiting:
         self._settings = settings
         topics = settings.topics
         self._dead = topics.dlq(topics.events)
-        self._topics = [*(topics.results(name) for name in workflows), self._dead]
+        self._alerts = topics.alerts
+        self._topics = [*(topics.results(name) for name in workflows), self._dead, self._alerts]
+        self.on_alert: Callable[[Alert], None] = lambda _alert: None
+        """Hears of each alert of analytics, on the event loop."""
         self._waiting: dict[str, list[asyncio.Future[Result]]] = {}
         self._stop = Flag()
         self._thread: Thread | None = None
@@ -109,15 +113,21 @@ class Waiting:
                 found = follower.take(TAKE_S)
                 if follower.assigned:
                     self.trouble = ""
-                wanted = [each for each in found if _case_of(each, self._dead) in self._waiting]
+                wanted = [each for each in found if self._is_wanted(each)]
                 if wanted:
                     with suppress(RuntimeError):  # the loop has ended
                         loop.call_soon_threadsafe(self._deliver, wanted)
+
+    def _is_wanted(self, message: Message) -> bool:
+        return message.topic == self._alerts or _case_of(message, self._dead) in self._waiting
 
     # --- on the loop
 
     def _deliver(self, messages: Sequence[Message]) -> None:
         for message in messages:
+            if message.topic == self._alerts:
+                self._tell(message)
+                continue
             case_id = _case_of(message, self._dead)
             for future in self._waiting.pop(case_id, []):
                 if future.done():
@@ -128,6 +138,12 @@ class Waiting:
                     future.set_exception(refused)
                 except ValueError as error:
                     log.warning("api_result_unread", case_id=case_id, error=str(error))
+
+    def _tell(self, message: Message) -> None:
+        try:
+            self.on_alert(Alert.from_json(message.value or b""))
+        except ValueError as error:
+            log.warning("api_alert_unread", offset=message.offset, error=str(error))
 
     def _said(self, message: Message) -> Result:
         if message.topic == self._dead:

@@ -47,6 +47,7 @@ async def test_whatever_goes_wrong_is_a_problem_document() -> None:
         checked(await api.post("/cases/c1/signal", content=b"{", headers=json_type), 400)
         checked(await api.post("/cases/c1/signal", json={"nam": "x"}), 422)
         checked(await api.get("/cases?limit=0"), 422)
+        checked(await api.get("/cases?status=open&status=failed"), 422)
         checked(await api.post("/cases/c1/signal", content=b" " * 2000, headers=json_type), 413)
 
 

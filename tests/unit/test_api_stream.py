@@ -14,9 +14,13 @@ from caseworks.api.auth import Caller
 from caseworks.api.problems import Problem
 from caseworks.api.stream import Client, Hub, Wish, wish_of
 from events import metrics
+from events.broker import Record
+from events.envelope import record_of
 from events.errors import SetupError
 from events.settings import Settings
-from tests.unit.api_world import NOW, FakeReader, case, until
+from schemas.alert import Alert
+from schemas.base import instant
+from tests.unit.api_world import NOW, FakeReader, case, until, world
 from tests.unit.test_api_decisions import APPROVAL, view
 
 pytestmark = pytest.mark.anyio
@@ -189,3 +193,38 @@ def test_topics_are_read_from_the_query(query: bytes, topics: set[str], cases: s
 def test_topics_that_are_none_or_not_theirs_are_refused(query: bytes, caller: Caller) -> None:
     with pytest.raises(Problem):
         wish_of(query, caller)
+
+
+async def test_alerts_of_analytics_reach_the_streams() -> None:
+    async with world() as api:
+        await until(lambda: not api.api.parts.waiting.trouble)
+        client = api.api.hub.join(Wish(frozenset({"alerts"})))
+        alert = Alert(
+            alert_id="errors:workflow:order:1",
+            rule="errors",
+            scope="workflow:order",
+            state="firing",
+            value=0.5,
+            threshold=0.05,
+            samples=50,
+            window_s=900,
+            since=instant(NOW),
+            at=instant(NOW),
+            says="half of them",
+        )
+        junk = Record(api.settings.topics.alerts, b"errors", b"{")
+        record = record_of(
+            alert,
+            alert.ce_type,
+            topic=api.settings.topics.alerts,
+            key="errors",
+            ce_id="x",
+            source="caseworks/cw",
+            now=NOW,
+        )
+        producer = api.broker.producer()
+        producer.produce(junk)
+        producer.produce(record)
+        producer.flush(5)
+
+        assert (await heard(client, "alert"))[0]["says"] == "half of them"
