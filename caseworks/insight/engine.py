@@ -28,6 +28,7 @@ from caseworks.insight.windows import TABLES, Read
 from events.errors import SetupError
 from events.logs import get_logger
 from events.metrics import Telemetry
+from events.topics import MIB
 from schemas.fact import FACTS
 
 if TYPE_CHECKING:
@@ -36,6 +37,12 @@ if TYPE_CHECKING:
 BATCH_MAX = 2000
 BATCH_WAIT_S = 0.2
 SESSION_S = 10.0
+SHORT_SEGMENTS = {
+    "segment.bytes": str(16 * MIB),
+    "segment.ms": "600000",
+    "min.cleanable.dirty.ratio": "0.2",
+}
+"""A row is written again and again, and only closed segments are compacted: a restart reads all."""
 STOP_S = 10.0
 WATCH_S = 0.05
 
@@ -232,7 +239,12 @@ class FaustShelf:
 
 def _make_table(app: faust.App, spec: Any, config: EngineConfig) -> faust.Table:
     table = app.Table(
-        spec.name, partitions=config.partitions, key_type=None, value_type=bytes, store="memory://"
+        spec.name,
+        partitions=config.partitions,
+        key_type=None,
+        value_type=bytes,
+        store="memory://",
+        extra_topic_configs=SHORT_SEGMENTS,
     )
     wrapper: Any = table.tumbling(spec.size_s, expires=spec.keep_s)
     made: faust.Table = wrapper.table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from caseworks.insight.alerts import Episodes
@@ -11,28 +11,56 @@ from caseworks.insight.rates import Standing
 from events.metrics import Telemetry
 
 RULES = ("errors", "confidence", "guards", "drift")
+Sample = tuple[str, tuple[tuple[str, str], ...]]
 
 
-def tell(
-    telemetry: Telemetry,
-    standings: Iterable[Standing],
-    episodes: Episodes,
-    business: dict[str, Any] | None,
-) -> None:
-    """Set the gauges; what has no value any more is left as it was last known."""
-    for standing in standings:
-        kind, name = standing.subject.kind, standing.subject.name
-        telemetry.set("caseworks_insight_cases", standing.hour.n, kind=kind, name=name)
-        for of, value in _ratios(standing.hour).items():
-            if value is not None:
-                telemetry.set("caseworks_insight_ratio", value, kind=kind, name=name, of=of)
-        _means(telemetry, standing, kind, name)
-    for rule in RULES:
-        firing = sum(1 for each, _ in episodes.open if each == rule)
-        telemetry.set("caseworks_insight_alerts", firing, rule=rule)
-    if business is not None:
-        telemetry.set("caseworks_insight_hours_saved", business["hours_saved"])
-        telemetry.set("caseworks_insight_net_benefit_usd", business["net_benefit_usd"])
+class Gauges:
+    """Sets the gauges of each snapshot, and drops those that have no value any more."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+        self._told: set[Sample] = set()
+
+    def tell(
+        self,
+        standings: Iterable[Standing],
+        episodes: Episodes,
+        business: dict[str, Any] | None,
+        refused: int,
+    ) -> None:
+        """Say how everything stands. *refused*: facts counted under `~other`."""
+        told: set[Sample] = set()
+        for standing in standings:
+            for name, value, labels in _samples(standing):
+                if value is not None:
+                    self._telemetry.set(f"caseworks_insight_{name}", value, **labels)
+                    told.add((f"caseworks_insight_{name}", tuple(labels.items())))
+        for name, gone in self._told - told:
+            self._telemetry.forget(name, **dict(gone))
+        self._told = told
+        for rule in RULES:
+            firing = sum(1 for each, _ in episodes.open if each == rule)
+            self._telemetry.set("caseworks_insight_alerts", firing, rule=rule)
+        self._telemetry.set("caseworks_insight_other_names", refused)
+        if business is not None:
+            self._telemetry.set("caseworks_insight_hours_saved", business["hours_saved"])
+            self._telemetry.set("caseworks_insight_net_benefit_usd", business["net_benefit_usd"])
+
+
+def _samples(standing: Standing) -> Iterator[tuple[str, float | None, dict[str, str]]]:
+    hour, day = standing.hour, standing.day
+    who = {"kind": standing.subject.kind, "name": standing.subject.name}
+    yield "cases", hour.n, who
+    for of, value in _ratios(hour).items():
+        yield "ratio", value, {**who, "of": of}
+    yield "confidence", hour.mean_confidence, who
+    yield "case_usd", float(hour.usd) / hour.n if hour.n else None, who
+    for quantile in (0.5, 0.99):
+        ms = hour.quantile(quantile)
+        seconds = None if ms is None else ms / 1000
+        yield "case_seconds", seconds, {**who, "quantile": str(quantile)}
+    yield "drift", standing.drift.psi if standing.drift else None, who
+    yield "rating", day.rating_sum / day.ratings if day.ratings else None, who
 
 
 def _ratios(cell: Cell) -> dict[str, float | None]:
@@ -44,27 +72,3 @@ def _ratios(cell: Cell) -> dict[str, float | None]:
         "overridden": cell.override_rate,
         "guarded": cell.guarded / cell.n if cell.n else None,
     }
-
-
-def _means(telemetry: Telemetry, standing: Standing, kind: str, name: str) -> None:
-    hour, day = standing.hour, standing.day
-    confidence = hour.mean_confidence
-    if confidence is not None:
-        telemetry.set("caseworks_insight_confidence", confidence, kind=kind, name=name)
-    if hour.n:
-        telemetry.set("caseworks_insight_case_usd", float(hour.usd) / hour.n, kind=kind, name=name)
-    for quantile in (0.5, 0.99):
-        ms = hour.quantile(quantile)
-        if ms is not None:
-            telemetry.set(
-                "caseworks_insight_case_seconds",
-                ms / 1000,
-                kind=kind,
-                name=name,
-                quantile=quantile,
-            )
-    if standing.drift is not None:
-        telemetry.set("caseworks_insight_drift", standing.drift.psi, kind=kind, name=name)
-    if day.ratings:
-        rating = day.rating_sum / day.ratings
-        telemetry.set("caseworks_insight_rating", rating, kind=kind, name=name)

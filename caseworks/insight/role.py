@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import ValidationError
 
 from caseworks.connection import bootstrap_of
-from caseworks.insight import metrics
 from caseworks.insight.alerts import AlertLimits, Episodes, measures
 from caseworks.insight.business import Baseline, business, load_baseline
 from caseworks.insight.engine import Engine, EngineConfig
 from caseworks.insight.facts import FactWriter, reads
+from caseworks.insight.metrics import Gauges
 from caseworks.insight.rates import standings
 from caseworks.insight.snapshot import path_of, snapshot, write
 from caseworks.scan import partition_counts, partitions_of, records
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from caseworks.insight.tables import Tables
     from events.broker import Broker, Producer
     from events.dispatch import Clock
-    from events.metrics import Telemetry
     from events.settings import Settings
 
 STOP_S = 15.0
@@ -46,7 +45,7 @@ class Teller:
 
     settings: Settings
     clock: Clock
-    telemetry: Telemetry
+    gauges: Gauges
     producer: Producer
     episodes: Episodes
     baseline: Baseline | None
@@ -60,8 +59,7 @@ class Teller:
         self._say(said, now)
         cells = {s.subject.name: s.month for s in found if s.subject.kind == "workflow"}
         numbers = business(cells, self.baseline, tables.days(now)) if self.baseline else None
-        metrics.tell(self.telemetry, found, self.episodes, numbers)
-        self.telemetry.set("caseworks_insight_other_names", tables.book.refused)
+        self.gauges.tell(found, self.episodes, numbers, tables.book.refused)
         made = snapshot(
             tables,
             found,
@@ -130,7 +128,7 @@ class Role:
         teller = Teller(
             settings=settings,
             clock=system.clock,
-            telemetry=system.telemetry,
+            gauges=Gauges(system.telemetry),
             producer=producer,
             episodes=said_before(system.broker, settings),
             baseline=baseline,

@@ -12,7 +12,7 @@ import pytest
 from caseworks.insight.alerts import AlertLimits, Episodes, measures
 from caseworks.insight.business import Baseline, business
 from caseworks.insight.charts import Line, bars, plot
-from caseworks.insight.metrics import tell
+from caseworks.insight.metrics import Gauges
 from caseworks.insight.rates import standings
 from caseworks.insight.report import page, with_baseline
 from caseworks.insight.snapshot import Snapshot, cells_of, path_of, read, snapshot, write
@@ -175,10 +175,22 @@ def test_bars_of_nothing_and_less_have_no_width() -> None:
 
 def test_what_is_found_is_told_as_metrics_of_the_catalogue() -> None:
     telemetry, found = Prometheus(), filled()
-    tell(telemetry, standings(found, NOW, 900), Episodes(), None)
+    gauges = Gauges(telemetry)
+    gauges.tell(standings(found, NOW, 900), Episodes(), None, 7)
     ratio = telemetry.value("caseworks_insight_ratio", kind="workflow", name="ticket", of="errors")
     assert ratio == 0.25
     assert telemetry.value("caseworks_insight_alerts", rule="errors") == 0
+    assert telemetry.value("caseworks_insight_other_names") == 7
+
+
+def test_a_gauge_whose_cases_are_long_ago_is_dropped() -> None:
+    telemetry, found = Prometheus(), filled()
+    gauges, who = Gauges(telemetry), {"kind": "workflow", "name": "ticket"}
+    gauges.tell(standings(found, NOW, 900), Episodes(), None, 0)
+    assert telemetry.value("caseworks_insight_confidence", **who) == 0.5
+    gauges.tell(standings(found, NOW + 7200, 900), Episodes(), None, 0)
+    assert telemetry.value("caseworks_insight_confidence", **who) is None
+    assert telemetry.value("caseworks_insight_cases", **who) == 0
 
 
 def test_insight_show_prints_a_row_for_each_subject(data_dir: Path) -> None:
