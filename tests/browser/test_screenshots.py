@@ -13,11 +13,12 @@ from tests.browser.views import case_id
 playwright_api()
 PICTURES = CONSOLE / "docs"
 BYTES_MAX = 150_000
+DESK = {"width": 1120, "height": 640}
 SHOTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "overview-light": ("#/", {}),
-    "overview-dark": ("#/", {"color_scheme": "dark"}),
-    "case": (f"#/cases/{case_id(1)}", {}),
-    "approvals": ("#/approvals", {}),
+    "overview-light": ("#/", {"viewport": DESK}),
+    "overview-dark": ("#/", {"viewport": DESK, "color_scheme": "dark"}),
+    "case": (f"#/cases/{case_id(1)}", {"viewport": DESK}),
+    "approvals": ("#/approvals", {"viewport": DESK}),
     "phone": ("#/", {"viewport": PHONE}),
 }
 

@@ -124,8 +124,7 @@ const TILES = [
     link(["cases"], { status: "open" }),
     (v) => [count(v.cases_open), `${count(sum(v.by_status))} in 24 h`],
   ],
-  ["Latency p50", null, (v) => [ms(v.p50_ms), "last 5 min"]],
-  ["Latency p99", null, (v) => [ms(v.p99_ms), "last 5 min"]],
+  ["Latency, p50", null, (v) => [ms(v.p50_ms), `p99 ${ms(v.p99_ms)}, last 5 min`]],
   ["Spent today", link(["spend"]), (v) => [usd(v.usd_today), `${usd(v.usd_per_hour)} an hour`]],
   [
     "Approvals",

@@ -55,12 +55,14 @@ export function dag(steps, href) {
 }
 
 function box({ name, x, y }, step, href) {
-  const told = [
-    step.status,
-    step.attempts > 1 ? `${step.attempts} attempts` : "",
-    step.ms ? ms(step.ms) : "",
-    step.confidence != null ? percent(step.confidence) : "",
-  ];
+  const told = (attempts) =>
+    [
+      step.status,
+      step.attempts > 1 && attempts,
+      step.ms && ms(step.ms),
+      step.confidence != null && percent(step.confidence),
+    ].filter(Boolean);
+  const label = `${name}: ${told(`${step.attempts} attempts`).join(", ")}`;
   return s(
     "a",
     {
@@ -68,13 +70,18 @@ function box({ name, x, y }, step, href) {
       class: `node ${stepTone(step.status)} is-${String(step.status).replace(/\W/g, "-")}`,
       transform: `translate(${x} ${y})`,
       data: { step: name },
-      "aria-label": `${name}: ${told.filter(Boolean).join(", ")}`,
+      "aria-label": label,
     },
-    s("title", { text: `${name}: ${told.filter(Boolean).join(", ")}` }),
+    s("title", { text: label }),
     s("rect", { width: BOX.width, height: BOX.height, rx: 6 }),
     s("rect", { class: "stripe", width: 4, height: BOX.height - 16, x: 7, y: 8, rx: 2 }),
     s("text", { x: 19, y: 22, class: "name", text: short(name, 16) }),
-    s("text", { x: 19, y: 41, class: "told", text: short(told.filter(Boolean).join(" · "), 23) }),
+    s("text", {
+      x: 19,
+      y: 41,
+      class: "told",
+      text: short(told(`${step.attempts}×`).join(" · "), 23),
+    }),
   );
 }
 
