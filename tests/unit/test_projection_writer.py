@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from caseworks.projection.connection import projection_path
 from caseworks.projection.read import ReadModel
 from caseworks.projection.run import Projection
 from events.errors import SetupError
@@ -126,6 +128,38 @@ def test_an_end_in_the_middle_of_a_transaction_loses_and_doubles_nothing(
     assert kills > 1
     world.catch_up().close()
     assert world.differences() == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_a_kill_leaves_on_the_disk_is_gone_on_with(world: World, seed: int) -> None:
+    """Copies of the files, made in the middle of transactions, are what a kill would leave."""
+    told, dice = told_by(world, seed), random.Random(seed)
+    images: list[Path] = []
+
+    def copy_now_and_then() -> int:
+        if dice.random() < 0.02:
+            image = world.settings.data_dir / f"image-{len(images)}"
+            (image / "projection").mkdir(parents=True)
+            for end in ("", "-wal"):
+                shutil.copy(f"{world.path}{end}", f"{image}/projection/cw.sqlite{end}")
+            images.append(image)
+        return 0
+
+    with world.projection() as running:
+        while told:
+            put(world.broker, told[:30])
+            del told[:30]
+            running.writer.db.set_progress_handler(copy_now_and_then, 100)
+            running.run_once()
+    assert images
+    for image in images:
+        path = projection_path(image, "cw")
+        ReadModel(path, clock=lambda: world.now).overview()  # readers need no writer
+        settings = settings_in(image)
+        with Projection(world.broker, settings, clock=lambda: world.now) as again:
+            assert again.writer.positions  # it goes on, and does not begin anew
+            again.run_once()
+        assert differences(world.broker, world.topics, path) == []
 
 
 def test_one_rebuilt_from_a_compacted_topic_says_the_same_of_every_case(world: World) -> None:
