@@ -64,6 +64,9 @@ def lag(
             if as_json:
                 _as_json(report)
             else:
+                if report.breakers and not app:
+                    names = ", ".join(report.breakers)
+                    note(f"not closed: the breaker of {names}; --app says whose tasks it holds")
                 if watch and sys.stdout.isatty():
                     say(CLEAR)
                 _as_text(report, each=each)

@@ -27,6 +27,12 @@ def held_by(agent: str, decisions: Iterable[Decision], specs: Mapping[str, Agent
     return ""
 
 
+def not_closed(decisions: Iterable[Decision]) -> tuple[str, ...]:
+    """The dependencies whose breaker is not closed, by name."""
+    found = (each for each in decisions if isinstance(each, Breaker) and each.state != "closed")
+    return tuple(sorted(each.dependency for each in found))
+
+
 def _shuts(breaker: Breaker, spec: AgentSpec | None) -> bool:
     called = spec is not None and breaker.dependency in spec.calls
     return called and breaker.state != "closed"

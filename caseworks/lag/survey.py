@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from caseworks.lag.costs import Cost, read_attempt
 from caseworks.lag.counting import Counts, Facts, Found, Scan, count
 from caseworks.lag.groups import agent_of, groups_of
-from caseworks.lag.holds import held_by
+from caseworks.lag.holds import held_by, not_closed
 from caseworks.lag.states import Sample, Window
 from caseworks.lag.views import AgentWork, GroupReport, LagReport, PartitionLag, State
 from events.broker import TopicPartition
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Positions = Mapping[TopicPartition, OffsetAndMetadata | None]
 
-PATIENCE_S = 3.0
+PATIENCE_S = 8.0
 """How long is asked again and again before a look fails."""
 
 log = get_logger(__name__)
@@ -132,7 +132,8 @@ class Surveyor:
             )
             for group in groups
         ]
-        return LagReport(now, tuple(reports), tuple(self._work(reports)))
+        shut = not_closed(self._decided.values())
+        return LagReport(now, tuple(reports), tuple(self._work(reports)), shut)
 
     def close(self) -> None:
         """Free the clients; another `look` makes new ones."""

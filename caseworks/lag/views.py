@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 State = Literal["OK", "WARN", "STALL", "STOP", "REWIND"]
@@ -108,9 +108,12 @@ class LagReport:
     at: float
     """Seconds since the epoch."""
     groups: tuple[GroupReport, ...]
-    agents: tuple[AgentWork, ...] = field(default=())
+    agents: tuple[AgentWork, ...] = ()
+    breakers: tuple[str, ...] = ()
+    """Dependencies whose breaker is not closed."""
 
     def as_json(self) -> dict[str, Any]:
         """For scripts and the API: groups with the worst state and the sum, agents with work."""
         groups = [{**asdict(g), "state": g.state, "lag": g.lag} for g in self.groups]
-        return {"at": self.at, "groups": groups, "agents": [asdict(each) for each in self.agents]}
+        agents = [asdict(each) for each in self.agents]
+        return {"at": self.at, "groups": groups, "agents": agents, "breakers": self.breakers}

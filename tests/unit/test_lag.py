@@ -322,6 +322,16 @@ def test_watching_looks_again_and_says_what_work_costs() -> None:
     assert ran.code == 0
 
 
+def test_a_breaker_that_is_open_is_told_where_nobody_knows_whom_it_holds() -> None:
+    world = LagWorld()
+    world.decide("breaker:model", Breaker(dependency="model", state="open", epoch=1))
+
+    ran = CommandLine(world.broker)("lag")
+
+    assert "not closed: the breaker of model; --app says whose tasks it holds" in ran.err
+    assert "the breaker of" not in CommandLine(LagWorld().broker)("lag").err
+
+
 def test_the_app_says_whose_tasks_a_breaker_holds() -> None:
     ran = shop()("lag", "--json", "--app", "tests.unit.shop_app:app")
     assert ran.code == 0
