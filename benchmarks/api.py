@@ -131,12 +131,13 @@ def api(settings: Settings) -> Iterator[tuple[int, psutil.Process]]:
 def measured(port: int, api_process: psutil.Process, make: Any, given: argparse.Namespace) -> None:
     """One kind of request: warmed up, then measured and told."""
     asyncio.run(run(port, make, given.connections, WARM_UP_S))
-    kafka = next((p for p in psutil.process_iter(["name"]) if p.info["name"] == "java"), None)
+    ours = psutil.Process().children(recursive=True)
+    kafka = next((each for each in ours if each.name() == "java"), None)
     before = [_cpu_s(p) for p in (api_process, kafka)]
-    ours, begun = time.process_time(), time.perf_counter()
+    client, begun = time.process_time(), time.perf_counter()
     load = asyncio.run(run(port, make, given.connections, given.seconds))
     took = time.perf_counter() - begun
-    client_s = time.process_time() - ours
+    client_s = time.process_time() - client
     api_s, kafka_s = (_cpu_s(p) - b for p, b in zip((api_process, kafka), before, strict=True))
     count = len(load.latencies_ms)
     print(
