@@ -17,8 +17,11 @@ from caseworks.insight.rates import standings
 from caseworks.insight.report import page, with_baseline
 from caseworks.insight.snapshot import Snapshot, cells_of, path_of, read, snapshot, write
 from caseworks.insight.tables import Tables
+from caseworks.loading import load_app
+from caseworks.stage import Cast, Stage
 from events.errors import SetupError
 from events.metrics import Prometheus
+from events.settings import Settings
 from tests.unit.command_line import CommandLine
 from tests.unit.insight_world import NOW, closed, step, tables
 from tests.unit.insight_world import read as read_fact
@@ -218,3 +221,15 @@ def test_insight_show_without_a_snapshot_says_how_to_get_one(data_dir: Path) -> 
     ran = CommandLine()("insight", "show")
     assert ran.code == 3
     assert "caseworks up --insight" in ran.err
+
+
+def test_the_role_is_one_more_process_only_where_it_is_asked_for(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, bootstrap_servers="localhost:1")
+    target = "tests.unit.shop_app:app"
+    app = load_app(target)
+    plain, counted = (
+        [p.role for p in Stage(app, settings, Cast(target, insight=wanted))._programs()]
+        for wanted in (False, True)
+    )
+    assert "insight" not in plain
+    assert counted.count("insight") == 1
