@@ -23,7 +23,11 @@ WORKSHOP = frozenset({"tests", "benchmarks", "tools", "deploy"})
 DOORS: dict[str, tuple[str, ...]] = {
     "litellm": ("agents/mind/model.py",),
     "confluent_kafka": ("events/kafka/*", "events/local_kafka/*"),
+    "fastapi": ("caseworks/api/*",),
     "faust": ("caseworks/insight/*",),
+    "jwt": ("caseworks/api/tokens.py",),
+    "limits": ("caseworks/api/limits.py",),
+    "uvicorn": ("caseworks/api/server.py",),
 }
 
 # Import time and memory that only those may cost who use them: never at the top of a module.
@@ -52,6 +56,7 @@ PURE: tuple[str, ...] = (
     "agents/mind/port.py",
     "agents/signature.py",
     "agents/worker.py",
+    "caseworks/api/binding.py",
     "caseworks/insight/alerts.py",
     "caseworks/insight/cells.py",
     "caseworks/insight/charts.py",
