@@ -115,7 +115,8 @@ class SimDriver:
         self.trace: list[str] = []
         self.pace = pace or Pace()
         self._actors: dict[str, _Actor] = {}
-        self._roster = Roster(Network(self.broker, self._lives), self.broker.cluster, self._lives)
+        self.roster = Roster(Network(self.broker, self._lives), self.broker.cluster, self._lives)
+        """Who can go."""
         self._agenda: list[tuple[float, int, str, Callable[[], None]]] = []
         self._order = count()
         self._stride_s = 0.0
@@ -151,7 +152,7 @@ class SimDriver:
             life.die()
         for actor in self._actors.values():
             actor.life = None
-        self._roster.forget()
+        self.roster.forget()
 
     def __enter__(self) -> Self:
         return self
@@ -186,7 +187,7 @@ class SimDriver:
         """
         error: BaseException | None = None
         self._quiet_max_s, self._quiet_since = quiet_max_s, self.now
-        self._roster.forget()
+        self.roster.forget()
         try:
             outcome = self._run(until, self.steps + steps_max, self.now + seconds_max)
         except Exception as crash:  # noqa: BLE001 - the finding of this run; the caller reports it
@@ -198,7 +199,7 @@ class SimDriver:
 
     def _run(self, until: Callable[[], bool], steps_max: int, now_max: float) -> Outcome:
         cluster = self.broker.cluster
-        roster = self._roster
+        roster = self.roster
         asked_at, jumped = -1, False
         self._director.begin()
         while True:
@@ -231,7 +232,7 @@ class SimDriver:
         life = runner.life
         if not runner.only_waits:
             self._quiet_since = self.now
-        self._roster.acted = runner
+        self.roster.acted = runner
         if life is None:
             runner.step()
             return
@@ -267,13 +268,13 @@ class SimDriver:
         nothing changes, jumps over them grow.
         """
         cluster = self.broker.cluster
-        certain, waiting = self._roster.wakes()
+        certain, waiting = self.roster.wakes()
         coming = self._agenda[0][0] if self._agenda else inf
         target = min(certain, coming, cluster.deadline, max(waiting, self.now + self._stride_s))
         if self.now - self._quiet_since > self._quiet_max_s:
             return False
         if target == inf:
-            return bool(self._roster.able)
+            return bool(self.roster.able)
         grown = max(self.pace.growth * self._stride_s, 0.01)
         self._stride_s = min(grown, self.pace.stride_max_s)
         self.now = max(self.now, target)
@@ -286,7 +287,7 @@ class SimDriver:
 
     def _do_due(self) -> None:
         self._director.due()
-        self._roster.forget()
+        self.roster.forget()
         while self._agenda and self._agenda[0][0] <= self.now:
             _, _, what, action = heapq.heappop(self._agenda)
             self._stride_s, self._quiet_since = 0.0, self.now
@@ -304,7 +305,7 @@ class SimDriver:
         actor.life = life
         self.tell(life.label, "begins")
         life.live(actor.boot(life))
-        self._roster.forget()
+        self.roster.forget()
 
     def _kill(self, actor: _Actor) -> None:
         life, actor.life = actor.life, None
@@ -313,13 +314,13 @@ class SimDriver:
         life.die()
         if self.dice.rng.random() < self.pace.expired:
             life.broker.link.expire()
-        self._roster.forget()
+        self.roster.forget()
         delay_s = self.dice.between(*self.pace.restart_s)
         self.after(delay_s, "", lambda: self._begin(actor))
 
     def _stop(self, life: Incarnation) -> None:
         life.frozen = True
-        self._roster.forget()
+        self.roster.forget()
         life.broker.link.silence()
         if self.dice.rng.random() < self.pace.expired:
             life.broker.link.expire()
@@ -346,7 +347,7 @@ class SimDriver:
         if all(loop.done for loop in life.runners):
             actor.life = None
             life.die()
-        self._roster.forget()
+        self.roster.forget()
 
     def _trouble_groups(self, struck: str) -> None:
         if struck == "rebalance":
@@ -386,7 +387,7 @@ class SimDriver:
 
     def agents_began(self) -> None:
         """A process made its event loop: step that too."""
-        self._roster.forget()
+        self.roster.forget()
 
     def _on_fired(self, fired: Fired) -> None:
         self.tell(fired.where, f"!! {fired.kind}")
