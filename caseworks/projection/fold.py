@@ -26,7 +26,7 @@ from caseworks.projection.glance import (
 from caseworks.projection.measures import nanousd_of
 from caseworks.projection.moments import is_passing
 from caseworks.projection.schema import LOG_CLOSED, LOG_MARK, LOG_NONE, LOG_OPEN
-from caseworks.projection.shorten import shortened
+from caseworks.projection.shorten import BODY_BYTES_MAX, shortened
 from caseworks.projection.tallies import Tallies
 from events.broker import Message
 from events.topics import Topics
@@ -163,7 +163,7 @@ def _changelog(batch: Batch, message: Message) -> None:
         return  # an entity of its own: a correlation, a flock, a shelf
     elif b"/" in key:
         case_id, _, name = _text(key).partition("/")
-        batch.parts[case_id, name] = value and shortened(value, _place(message))
+        batch.parts[case_id, name] = value and _kept(message, value)
     else:
         _state(batch.patch(_text(key), message.timestamp_ms), message, value)
 
@@ -184,7 +184,7 @@ def _state(patch: CasePatch, message: Message, value: bytes | None) -> None:
         patch.value, patch.gone = value, False
         patch.written = message.timestamp_ms
         patch.log, patch.status, patch.closed = LOG_OPEN, None, None
-        patch.state = shortened(value, _place(message))
+        patch.state = _kept(message, value)
 
 
 def _take_state(patch: CasePatch, state: StateGlance, value: bytes) -> None:
@@ -218,7 +218,7 @@ def _result(batch: Batch, message: Message) -> None:
     result = read_result(value)
     opened = round(result.opened_at.timestamp() * 1000)
     closed = round(result.closed_at.timestamp() * 1000)
-    kept = shortened(value, _place(message))
+    kept = _kept(message, value)
     patch = batch.patch(result.case_id, message.timestamp_ms)
     tenant = message.header("ce_tenant")
     if result.amends is None:
@@ -248,7 +248,7 @@ def _approval(batch: Batch, message: Message) -> None:
                     "open",
                     round(request.asked_at.timestamp() * 1000),
                     round(request.expires_at.timestamp() * 1000),
-                    shortened(message.value or b"", _place(message)),
+                    _kept(message, message.value or b""),
                     "[]",
                 )
             )
@@ -299,7 +299,7 @@ def _audit(batch: Batch, message: Message) -> None:
 def _feedback(batch: Batch, message: Message) -> None:
     said = Feedback.from_json(message.value or b"")
     at = round(said.at.timestamp() * 1000)
-    kept = shortened(said.to_compact_json(), _place(message))
+    kept = _kept(message, said.to_compact_json())
     batch.feedback.append((said.feedback_id, said.case_id, at, kept))
     batch.touched.add(said.case_id)
 
@@ -310,6 +310,11 @@ def _control(batch: Batch, message: Message) -> None:
         if message.value is not None and not isinstance(msgspec.json.decode(message.value), dict):
             raise ValueError("no decision")
         batch.control[key] = message.value
+
+
+def _kept(message: Message, value: bytes) -> bytes:
+    """What is kept of a value that this message carries."""
+    return value if len(value) <= BODY_BYTES_MAX else shortened(value, _place(message))
 
 
 def _text(key: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from events.broker import Broker
     from events.metrics import Prometheus
     from events.settings import Settings
+
+GC_THRESHOLD = (200_000, 20, 100)
 
 log = get_logger(__name__)
 
@@ -34,6 +37,7 @@ def run_projection(
     up, which after a rebuild takes a minute for each half a million cases or so. Raises
     `SetupError`: no topics, another writer, a file that cannot be written, a port that is taken.
     """
+    _collect_seldom()
     with ExitStack() as around:
         stop = around.enter_context(stop_on_signals())
         running = around.enter_context(Projection(broker, settings, telemetry=telemetry))
@@ -54,10 +58,17 @@ def run_projection(
         return running.run(stop)
 
 
+def _collect_seldom() -> None:
+    """A batch is many objects without a circle, and gone as a whole."""
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLD)
+
+
 def project_once(
     broker: Broker, settings: Settings, telemetry: Prometheus, *, rebuild: bool
 ) -> Projection:
     """Read up to where the topics end now, and close the file. Raises `SetupError`."""
+    _collect_seldom()
     with Projection(broker, settings, telemetry=telemetry) as running:
         if rebuild:
             running.rebuild()
