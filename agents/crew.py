@@ -4,6 +4,9 @@ Jobs wait in a queue. An asyncio task takes one after another until one of them 
 with that one to its end, and another task serves the queue. So what never waits costs no task, and
 every agent has the task it runs in to itself for as long as it waits.
 
+What began together ends together: a thousand agents that waited a second. So of those only the end
+is noted at once; their answers are written a few at a time, and others start in between.
+
 A job is settled when the broker has acknowledged what answers it, and not before. An agent that
 does not end when it is cancelled is given up: its case gets an answer, its offset goes on, and
 what is left of it is counted.
@@ -14,15 +17,16 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from typing import Any
 
 from agents.delivery import Parcel
 from agents.errors import WorkerStuckError
 from agents.inline import resumed
-from agents.job import Desk, Run, run_job
-from agents.outcomes import Retry
+from agents.job import Desk, Run, records_of, work
+from agents.outcomes import Retry, Verdict
 from events.broker import Record, TopicPartition
+from events.errors import PayloadError
 from events.logs import get_logger
 from events.loop import Job, Settled
 
@@ -32,6 +36,10 @@ POLL_S = 0.005
 """How often delivery reports are fetched while some are missing."""
 JOBS_AT_ONCE = 64
 """Jobs that do not wait, before the event loop gets to something else."""
+STARTS_AT_ONCE = 32
+"""Jobs that wait, likewise."""
+ANSWERS_AT_ONCE = 8
+"""Answers of jobs that waited, likewise: fewer, so that what is to start does so first."""
 
 _log = get_logger("caseworks.worker")
 
@@ -58,8 +66,16 @@ class Crew:
         """What makes its first step."""
         self._working: dict[Run, None] = {}
         """What waits since then."""
+        self._over: deque[tuple[Run, Verdict | PayloadError, Context]] = deque()
+        """What waited and has ended, and is to be answered."""
         self._sent: dict[Run, None] = {}
-        self._serving = self._sweeping = self._polling = False
+        self._serving = self._answering = self._sweeping = self._polling = False
+        self._waited = 0
+        """Jobs that began to wait when the queue was served last."""
+        self._left = 0
+        """Jobs that may still begin in this turn of the loop."""
+        self._asked = False
+        """Somebody waits for jobs to end."""
         self._sources: dict[tuple[str, int], TopicPartition] = {}
         """Where jobs came from: made once, not with every job."""
 
@@ -67,6 +83,12 @@ class Crew:
     def unacknowledged(self) -> int:
         """Answers that the broker has not acknowledged. Thread-safe."""
         return len(self._sent)
+
+    @property
+    def answered(self) -> int:
+        """How many have ended and are not settled. Thread-safe; the next that ends is told."""
+        self._asked = True
+        return len(self._over) + len(self._sent)
 
     @property
     def settled(self) -> int:
@@ -89,7 +111,7 @@ class Crew:
                 self._sent.pop(run, None)
                 if run.parcel is not None:
                     run.parcel.wanted = False
-        for run in self._queue:
+        for run in (*self._queue, *(over[0] for over in self._over)):
             if partitions is None or run.message.source in partitions:
                 run.wanted = False
         until = self._loop.time() + self.desk.services.limits.grace_s
@@ -127,20 +149,27 @@ class Crew:
         if run.wanted and run.call is not None:
             run.wanted = False
             run.call.usage = run.call.context.usage
-            verdict = Retry("timeout", why)
-            self._send(run, (self.desk.answer(run.message, run.call, verdict, run.started),))
+            run.ended = self.desk.services.now()
+            self._send(run, (self.desk.answer(run, run.call, Retry("timeout", why)),))
 
     def _serve(self) -> None:
-        """Have the queue served, for as long as there is one."""
+        """Have the queue served, for as long as there is one.
+
+        By one task, as long as nothing waits; then by ever more in one turn of the loop.
+        """
         self._serving = bool(self._queue)
         if self._serving:
-            self._loop.create_task(self._jobs())
-            self._loop.call_soon(self._serve)  # after its first step
+            tasks, self._waited = min(2 * self._waited, STARTS_AT_ONCE, len(self._queue)), 0
+            self._left = JOBS_AT_ONCE
+            for _ in range(tasks or 1):
+                self._loop.create_task(self._jobs())
+            self._loop.call_soon(self._serve)  # after their first step
 
     async def _jobs(self) -> None:
         """Job after job, until one waited."""
         task, queue = asyncio.current_task(), self._queue
-        for _ in range(JOBS_AT_ONCE):
+        while self._left > 0:
+            self._left -= 1
             while queue and not queue[0].wanted:
                 queue.popleft()  # discarded before it began
             if not queue:
@@ -149,6 +178,7 @@ class Crew:
             run.task = task
             rest = self._begun(run)
             if rest is not None:
+                self._waited += 1
                 await rest
                 return
             if task is not None and task.cancelling():
@@ -158,28 +188,46 @@ class Crew:
         """Make the first step of a job, and send its answer; the rest, if it waits."""
         self._first = run
         context = copy_context()
-        working = run_job(self.desk, run, self._loop.time)
+        working = work(self.desk, run, self._loop.time)
         try:
             waits_for = context.run(working.send, None)
         except StopIteration as ended:
-            self._answer(run, ended.value)
+            self._answer(run, ended.value, context)
             return None
         finally:
             self._first = None
         if run.wanted:  # else it was given up meanwhile, from another thread
             self._working[run] = None
-        return self._rest(run, resumed(working, waits_for, context.run))
+        return self._rest(run, resumed(working, waits_for, context.run), context)
 
-    async def _rest(self, run: Run, working: Awaitable[tuple[Record, ...]]) -> None:
+    async def _rest(
+        self, run: Run, working: Awaitable[Verdict | PayloadError], context: Context
+    ) -> None:
         try:
-            records = await working
+            said = await working
         finally:
             self._working.pop(run, None)
-        self._answer(run, records)
+        self._over.append((run, said, context))
+        if not self._answering:
+            self._answering = True
+            self._loop.call_soon(self._answer_some)
+        if self._asked:
+            self._asked = False
+            self._on_settled()
 
-    def _answer(self, run: Run, records: tuple[Record, ...]) -> None:
+    def _answer_some(self) -> None:
+        """Answer the next of those that waited."""
+        try:
+            for _ in range(min(ANSWERS_AT_ONCE, len(self._over))):
+                self._answer(*self._over.popleft())
+        finally:
+            self._answering = bool(self._over)
+            if self._answering:
+                self._loop.call_soon(self._answer_some)
+
+    def _answer(self, run: Run, said: Verdict | PayloadError, context: Context) -> None:
         if run.wanted:
-            self._send(run, records)
+            self._send(run, context.run(records_of, self.desk, run, said))
             if not self._polling:
                 self._polling = True
                 self._loop.call_later(POLL_S, self._poll)

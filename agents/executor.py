@@ -102,7 +102,7 @@ class ThreadedExecutor:
     def __init__(self, desk: Desk, host: EventLoopThread) -> None:
         self._host = host
         self._wake = threading.Event()
-        self._crew = Crew(desk, host.loop, on_settled=self._woken)
+        self._crew = Crew(desk, host.loop, self._woken)
         host.crews.append(self._crew)
         self._blocked_since: float | None = None
         self._producer = desk.services.producer
@@ -129,7 +129,7 @@ class ThreadedExecutor:
 
     @property
     def answered(self) -> int:
-        return self._crew.unacknowledged
+        return self._crew.answered
 
     def discard(self, partitions: frozenset[TopicPartition]) -> None:
         self._host.loop.call_soon_threadsafe(self._crew.discard, partitions)
@@ -208,7 +208,7 @@ class SimExecutor:
 
     @property
     def answered(self) -> int:
-        return self._crew.unacknowledged
+        return self._crew.answered
 
     def discard(self, partitions: frozenset[TopicPartition]) -> None:
         self._crew.discard(partitions)

@@ -67,9 +67,9 @@ class Desk:
         )
         return Call(self.agent, task, context, self.services)
 
-    def answer(self, message: Message, call: Call, verdict: Verdict, started: float) -> Record:
-        """The outcome's record; `started` in seconds since the epoch. Counts the attempt."""
-        attempt = Attempt(message, call.usage, started, self.services.now())
+    def answer(self, run: Run, call: Call, verdict: Verdict) -> Record:
+        """The outcome's record of a run that ended. Counts the attempt."""
+        attempt = Attempt(run.message, call.usage, run.started, run.ended)
         if isinstance(verdict, (Failed, Halted)):
             self._failed(verdict.kind, verdict.message)
         else:
@@ -146,13 +146,23 @@ class Desk:
 class Run:
     """One job in execution, then in delivery."""
 
-    __slots__ = ("call", "failure", "message", "parcel", "started", "task", "until", "wanted")
+    __slots__ = (
+        "call",
+        "ended",
+        "failure",
+        "message",
+        "parcel",
+        "started",
+        "task",
+        "until",
+        "wanted",
+    )
 
     def __init__(self, message: Message, failure: str = "") -> None:
         self.message = message
         self.failure = failure
         """Not executed, but answered as failed, of this kind."""
-        self.started = 0.0
+        self.started = self.ended = 0.0
         """In seconds since the epoch."""
         self.call: Call | None = None
         self.task: asyncio.Task[None] | None = None
@@ -168,24 +178,39 @@ def failed_for(kind: str) -> Failed:
     return Failed(kind, "its worker died each time that it ran; it was not started again")
 
 
-async def run_job(desk: Desk, run: Run, clock: Callable[[], float]) -> tuple[Record, ...]:
-    """Run one job in a context of its own; the caller produces the records.
+async def work(desk: Desk, run: Run, clock: Callable[[], float]) -> Verdict | PayloadError:
+    """Run one job in a context of its own; how it ended.
 
     `clock` is the event loop's. Raises nothing but cancellation.
     """
-    message, services = run.message, desk.services
+    services = desk.services
     run.started = services.now()
+    said: Verdict | PayloadError
     try:
-        run.call = call = desk.open(message, clock)
+        run.call = call = desk.open(run.message, clock)
         run.until = call.context.run_until + services.limits.grace_s
         bind_case(call.task.case_id, call.task.event.traceparent)
-        verdict = failed_for(run.failure) if run.failure else await desk.handler(call)
-        return (desk.answer(message, call, verdict, run.started),)
+        said = failed_for(run.failure) if run.failure else await desk.handler(call)
     except PayloadError as error:
-        return desk.bury(message, error)
+        said = error
     except Exception as error:  # noqa: BLE001 - the case must hear of a mistake of ours too
-        _log.exception("worker_error", agent=desk.agent.name, offset=message.offset)
+        _log.exception("worker_error", agent=desk.agent.name, offset=run.message.offset)
         if run.call is None:
-            return desk.bury(message, PayloadError("worker_error", text_of(error)))
-        failed = Failed("worker_error", text_of(error))
-        return (desk.answer(message, run.call, failed, run.started),)
+            said = PayloadError("worker_error", text_of(error))
+        else:
+            said = Failed("worker_error", text_of(error))
+    run.ended = services.now()
+    return said
+
+
+def records_of(desk: Desk, run: Run, said: Verdict | PayloadError) -> tuple[Record, ...]:
+    """What answers a job that ended so; the caller produces it."""
+    call = run.call
+    if call is None or isinstance(said, PayloadError):
+        assert isinstance(said, PayloadError)
+        return desk.bury(run.message, said)
+    try:
+        return (desk.answer(run, call, said),)
+    except Exception as error:  # noqa: BLE001 - as above
+        _log.exception("worker_error", agent=desk.agent.name, offset=run.message.offset)
+        return (desk.answer(run, call, Failed("worker_error", text_of(error))),)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents.job import Run
 from agents.outcomes import Done
 from schemas.base import instant
 from schemas.outcome import Delivery, Outcome
@@ -29,7 +30,9 @@ def written(output: Any, confidence: float = 1.0, usage: Usage = NOTHING, **task
     call = bench.desk.open(message, lambda: 0.0)
     call.usage = usage
     done = Done(output, confidence, json.dumps(output).encode())
-    record = bench.desk.answer(message, call, done, START - 1.25)
+    run = Run(message)
+    run.started, run.ended = START - 1.25, START
+    record = bench.desk.answer(run, call, done)
     by_model = Outcome(
         task_id=call.task.task_id,
         case_id=call.task.case_id,
