@@ -113,6 +113,8 @@ def test_a_conversation_from_event_to_decision() -> None:
     assert ended == ApprovalEnded(
         approval_id=request.approval_id,
         case_id=case_id,
+        workflow="ticket",
+        step="approve",
         ending="approve",
         by="ann",
         ended_at=instant(START),
