@@ -138,7 +138,7 @@ _ALL = (
     _gauge("consumer_in_flight", "Records read and not done.", "group", "topic"),
     _gauge("consumer_done_ahead", "Records done behind one that is not.", "group", "topic"),
     _gauge("consumer_hidden", "Offsets behind an open transaction.", "group", "topic"),
-    _gauge("consumer_held", "Records that a pause or a breaker holds back.", "group"),
+    _gauge("consumer_held", "Records that a pause, a breaker or a limit holds back.", "group"),
     _gauge("consumer_members", "Members of a group.", "group"),
     _gauge("consumer_unowned", "Partitions of a group's topics that no member has.", "group"),
     _gauge("work_behind_seconds", "Time that what waits will take, learned.", "agent", "held"),

@@ -15,6 +15,7 @@ from caseworks.lag.groups import agent_of, groups_of
 from caseworks.lag.holds import held_by, not_closed
 from caseworks.lag.states import Sample, Window
 from caseworks.lag.views import AgentWork, GroupReport, LagReport, PartitionLag, State
+from coordinator.admission import Admission
 from events.broker import TopicPartition
 from events.errors import RetriableError
 from events.logs import get_logger
@@ -87,6 +88,8 @@ class Surveyor:
         self._windows: dict[tuple[str, TopicPartition], Window] = {}
         self._decided: dict[bytes, Decision] = {}
         self._control_at = 0
+        control = TopicPartition(settings.topics.control, 0)
+        self._admission = Admission(control, settings.cases_open_max)
         self._costs: dict[str, Cost] = {}
         self._learned_to: dict[TopicPartition, int] = {}
         self._turn = 0
@@ -166,6 +169,7 @@ class Surveyor:
         at = max(self._control_at, first)
         while at < stable:
             found = reader.read(source, at, 1000)
+            self._admission.learn(found.messages)
             for message in found.messages:
                 decision = read_decision(message)
                 if decision is not None:
@@ -235,6 +239,8 @@ class Surveyor:
     ) -> GroupReport:
         agent = agent_of(self._settings.topics, group)
         held = "" if agent is None else held_by(agent, self._decided.values(), self._specs)
+        if self._admission.full and group == self._settings.topics.loop_group("intake"):
+            held = f"limit: {self._admission.open_count} cases are open"
         found = []
         for facts in partitions:
             counts = count(facts, self._scan(reader, group, facts))

@@ -64,7 +64,8 @@ class GroupReport:
     """`None`: the broker did not say."""
     unowned: int
     held: str
-    """Why it takes no work by decision: a pause, an open breaker; empty when nothing holds it."""
+    """Why it takes no work by decision: a pause, an open breaker, for intake the limit of open
+    cases; empty when nothing holds it."""
     partitions: tuple[PartitionLag, ...]
 
     @property

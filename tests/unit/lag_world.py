@@ -110,14 +110,15 @@ class LagWorld:
         seconds: float,
         each: Callable[[], object] = lambda: None,
         at: TopicPartition = TASKS,
+        group: str = GROUP,
     ) -> PartitionLag:
         """Look every ten seconds, for so long, with something happening before each look."""
         until = self.now + seconds
-        found = self.partition(at)
+        found = self.partition(at, group)
         while self.now < until:
             self.now += 10
             each()
-            found = self.partition(at)
+            found = self.partition(at, group)
         return found
 
     def partition(self, at: TopicPartition = TASKS, group: str = GROUP) -> PartitionLag:

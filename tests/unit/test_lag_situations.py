@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from caseworks.lag import LagReport
+from coordinator.admission import Telling
 from events.broker import Record, TopicPartition
 from schemas.base import instant
 from schemas.control import Breaker, Pause
@@ -245,6 +246,26 @@ def test_what_a_person_paused_is_held_and_another_version_is_not(world: LagWorld
     assert held(world.look()) == "pause: checks"
     world.decide("pause:triage", pause.model_copy(update={"paused": False}))
     assert held(world.look()) == ""
+
+
+def test_what_waits_while_too_many_cases_are_open_is_held(world: LagWorld) -> None:
+    events = TopicPartition(TOPICS.events, 0)
+    intake = TOPICS.loop_group("intake")
+    telling = Telling(TOPICS, 2, world.settings.cases_open_max)
+    world.put(4, events)
+    producer = world.broker.producer()
+    producer.produce(telling.record(0, world.settings.cases_open_max, world.now))
+    assert producer.flush(1) == 0
+
+    found = world.watch(120, at=events, group=intake)
+
+    group = next(each for each in world.look().groups if each.group == intake)
+    assert (found.state, found.lag) == ("OK", 4)
+    assert group.held == "limit: 1000000 cases are open"
+
+    producer.produce(telling.record(0, 10, world.now))
+    assert producer.flush(1) == 0
+    assert world.watch(70, at=events, group=intake).state == "STOP"
 
 
 def test_a_new_topic_to_which_nothing_was_committed_is_behind_by_all_of_it(world: LagWorld) -> None:
