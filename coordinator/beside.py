@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from coordinator import correlation_turn, flock_turn, shelf_turn
-from schemas.commands import CORRELATION_COMMANDS, FLOCK_COMMANDS, SHELF_COMMANDS
+from coordinator.decoding import decode_beside
+from schemas.commands import Correlated, Join, Leave, Listen, RecallOutput, RetainOutput
 
 if TYPE_CHECKING:
     from coordinator.case_turn import CaseTurn
     from events.broker import Message
 
-_KINDS = CORRELATION_COMMANDS.keys() | FLOCK_COMMANDS.keys() | SHELF_COMMANDS.keys()
-
 
 def command(turn: CaseTurn, message: Message) -> bool:
-    """Apply an inbox record that is not for a case; whether it was one. Raises `PayloadError`."""
-    kind = message.header("ce_type") or ""
-    if kind not in _KINDS:
+    """Apply an inbox record that is not for a case, or forward it; whether it was one.
+
+    Raises `PayloadError`.
+    """
+    given, home = decode_beside(message), message.partition
+    if given is None:
         return False
-    if kind in SHELF_COMMANDS:
-        shelf_turn.command(turn, message, SHELF_COMMANDS[kind])
-    elif kind in FLOCK_COMMANDS:
-        flock_turn.command(turn, message, FLOCK_COMMANDS[kind])
-    else:
-        correlation_turn.command(turn, message)
+    turn.count("caseworks_commands_total", kind=given.ce_type.rpartition(".")[2])
+    if turn.forwarded(message, given.case_id):
+        return True
+    match given:
+        case RetainOutput() | RecallOutput():
+            shelf_turn.command(turn, home, given)
+        case Join() | Leave():
+            flock_turn.command(turn, home, given)
+        case Listen() | Correlated():
+            correlation_turn.command(turn, home, given)
+        case _:
+            assert_never(given)
     return True
 
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from coordinator import beside, flock_turn, shelf_turn, waits_turn
 from coordinator.case import Tick, apply, next_due
-from coordinator.decoding import decode_command
+from coordinator.decoding import CommandBeside, decode_command
 from coordinator.effects import (
     Answered,
     Ask,
@@ -36,7 +36,7 @@ from events.broker import Message, Record
 from events.dead_letters import dead_letter_record, letter_for
 from events.envelope import is_hostile, record_of, travelling_of
 from events.errors import PayloadError
-from schemas.commands import Command, CorrelationCommand, FlockCommand, Opened, ShelfCommand
+from schemas.commands import Command, Opened
 from schemas.event import Event
 from schemas.lean_case import Case, StepState
 from schemas.outcome import Failure, Outcome
@@ -189,7 +189,7 @@ class CaseTurn(Turn):
 
     def addressed(
         self,
-        said: Command | CorrelationCommand | FlockCommand | ShelfCommand,
+        said: Command | CommandBeside,
         ce_id: str,
         event: Event | StoredEvent | None = None,
     ) -> Record:

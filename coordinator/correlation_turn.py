@@ -20,14 +20,12 @@ from coordinator.correlation import (
     next_due,
     tick,
 )
-from coordinator.decoding import read
-from events.broker import Message, Record
+from events.broker import Record
 from events.dead_letters import letter_headers
 from events.envelope import event_record
 from events.errors import PayloadError
 from schemas.base import instant
 from schemas.commands import (
-    CORRELATION_COMMANDS,
     CorrelationCommand,
     Listen,
     Signal,
@@ -46,13 +44,9 @@ AGAIN_S = 60.0
 """A correlation that cannot be read is looked at again after this."""
 
 
-def command(turn: CaseTurn, message: Message) -> None:
-    """Apply one command to its correlation, or forward it. Raises `PayloadError`."""
-    given = _decode(message)
-    turn.count("caseworks_commands_total", kind=given.ce_type.rpartition(".")[2])
-    if turn.forwarded(message, given.case_id):
-        return
-    home, limits = message.partition, turn.world.limits.correlation
+def command(turn: CaseTurn, home: int, given: CorrelationCommand) -> None:
+    """Apply one command to its correlation. Raises `PayloadError`."""
+    limits = turn.world.limits.correlation
     before = _load(turn, home, given.case_id)
     _move(turn, home, given.case_id, before, apply(before, given, turn.now, limits))
 
@@ -91,18 +85,6 @@ def listen_record(turn: CaseTurn, case: Case, event_type: str, *, on: bool) -> R
     )
     ce_id = f"{case.case_id}:{event_type}:{case.published}:{'on' if on else 'off'}"
     return turn.addressed(listen, ce_id, case.event)
-
-
-def _decode(message: Message) -> CorrelationCommand:
-    given = read(CORRELATION_COMMANDS[message.header("ce_type") or ""], message)
-    named = (
-        (given.type, given.subject)
-        if isinstance(given, Listen)
-        else (given.event.type, given.event.subject or "")
-    )
-    if given.case_id != correlation_id_of(*named):
-        raise PayloadError("schema", "the case_id is not that of its correlation")
-    return given
 
 
 def _load(turn: CaseTurn, partition: int, correlation_id: str) -> Correlation | None:

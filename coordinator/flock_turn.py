@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, assert_never
 
 from pydantic import ValidationError
 
-from coordinator.decoding import read
 from coordinator.effects import AskFlock, LeaveFlock
 from coordinator.flock import Counted, FlockEffect, Tell, apply, next_due, tick
 from coordinator.workflow import Plan
-from events.broker import Message
 from events.errors import PayloadError
 from schemas.base import instant
 from schemas.case import Flock
@@ -42,15 +40,11 @@ def carry_out(turn: CaseTurn, case: Case, plan: Plan, effect: AskFlock | LeaveFl
     turn.records.append(turn.addressed(said, ce_id, case.event))
 
 
-def command(turn: CaseTurn, message: Message, model: type[FlockCommand]) -> None:
-    """Apply one command to its flock, or forward it. Raises `PayloadError`."""
-    given = read(model, message)
-    turn.count("caseworks_commands_total", kind=given.ce_type.rpartition(".")[2])
-    if turn.forwarded(message, given.case_id):
-        return
-    before = _load(turn, message.partition, given.case_id)
+def command(turn: CaseTurn, home: int, given: FlockCommand) -> None:
+    """Apply one command to its flock. Raises `PayloadError`."""
+    before = _load(turn, home, given.case_id)
     after, effects = apply(before, given, turn.now)
-    _put(turn, message.partition, given.case_id, after)
+    _put(turn, home, given.case_id, after)
     _tell(turn, effects)
 
 

@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from coordinator.decoding import read
 from coordinator.effects import Recall, Retain, Work
 from coordinator.fallback import MISS
 from coordinator.keys import step_of
 from coordinator.shelf import Place, next_due, place_of, recall, retain, tick
 from coordinator.workflow import Plan
-from events.broker import Message, Record
+from events.broker import Record
 from schemas.base import instant
 from schemas.case import KeptOutput, Shelf
-from schemas.commands import RecallOutput, RetainOutput
+from schemas.commands import RecallOutput, RetainOutput, ShelfCommand
 from schemas.lean_case import Case
 from schemas.outcome import Failure, Outcome
 from schemas.task import task_id_of
@@ -76,13 +75,9 @@ def _place(case: Case, plan: Plan, work: Work) -> Place:
 # --- at the shelf
 
 
-def command(turn: CaseTurn, message: Message, model: type[RecallOutput | RetainOutput]) -> None:
-    """Apply one command to its shelf, or forward it. Raises `PayloadError`."""
-    given = read(model, message)
-    turn.count("caseworks_commands_total", kind=given.ce_type.rpartition(".")[2])
-    if turn.forwarded(message, given.case_id):
-        return
-    shelf = _load(turn, message.partition, given.case_id)
+def command(turn: CaseTurn, home: int, given: ShelfCommand) -> None:
+    """Keep an output on its shelf, or answer who asks for one."""
+    shelf = _load(turn, home, given.case_id)
     limits = turn.world.limits.shelf
     if isinstance(given, RetainOutput):
         kept = KeptOutput(
@@ -93,7 +88,7 @@ def command(turn: CaseTurn, message: Message, model: type[RecallOutput | RetainO
         )
         shelf, room = retain(shelf, given.digest, kept, limits)
         turn.count("caseworks_cache_total", end="kept" if room else "too_large")
-        _put(turn, message.partition, given.case_id, shelf)
+        _put(turn, home, given.case_id, shelf)
         return
     found = recall(shelf, given.digest, turn.now, limits)
     turn.count("caseworks_cache_total", end="miss" if found is None else "hit")
