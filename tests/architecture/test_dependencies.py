@@ -9,7 +9,7 @@ import pytest
 
 from tests.architecture.tree import ROOT
 
-RUN, TEST, IMAGE = "requirements.lock", "requirements-test.lock", "requirements-api.lock"
+RUN, TEST = "requirements.lock", "requirements-test.lock"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
 
@@ -32,23 +32,22 @@ def locked(name: str) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("lock", [RUN, TEST, IMAGE])
+@pytest.mark.parametrize("lock", [RUN, TEST])
 def test_a_lock_pins_every_package_by_hash_and_names_no_index(lock: str) -> None:
     assert locked(lock)
 
 
 def test_the_run_lock_is_the_part_of_the_test_lock_that_runs() -> None:
-    assert locked(RUN).items() <= locked(IMAGE).items() <= locked(TEST).items()
+    assert locked(RUN).items() <= locked(TEST).items()
 
 
 def test_the_locks_hold_what_the_project_asks_for() -> None:
     build = names(PROJECT["build-system"]["requires"])
     runtime = names(PROJECT["project"]["dependencies"])
-    extras = names(EXTRAS["test"] + EXTRAS["model"] + EXTRAS["api"])
+    extras = names([requirement for extra in EXTRAS.values() for requirement in extra])
 
-    assert build | runtime <= locked(RUN).keys()
+    assert build | runtime | names(EXTRAS["api"]) <= locked(RUN).keys()
     assert extras <= locked(TEST).keys()
-    assert names(EXTRAS["api"]) <= locked(IMAGE).keys()
 
 
 def test_the_demo_does_not_wait_for_what_only_tests_and_models_need() -> None:
