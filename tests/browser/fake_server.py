@@ -103,7 +103,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "/stream":
             self._stream()
         else:
-            self._view(path)
+            self._view(path, query)
 
     def do_POST(self) -> None:
         path = urlsplit(self.path).path.removeprefix(API)
@@ -125,11 +125,13 @@ class _Handler(BaseHTTPRequestHandler):
         key = self.headers.get("Authorization", "").removeprefix("Bearer ")
         self.fake.asked.append(Asked(method, path, query, body, key))
 
-    def _view(self, path: str) -> None:
+    def _view(self, path: str, query: dict[str, str]) -> None:
         views = self.fake.views
         general = re.sub(r"^/(cases|letters)/.+$", r"/\1/{id}", path)
         general = re.sub(r"^/agents/[^/]+/", "/agents/{id}/", general)
         answer = views.get(path, views.get(general))
+        if path == "/budgets" and isinstance(answer, dict):
+            answer = {**answer, "by": query.get("by", "agent")}
         if answer is None:
             answer = Refusal(404, "There is no such thing", f"{path} was never there.")
         if isinstance(answer, Refusal):

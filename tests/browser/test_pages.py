@@ -49,8 +49,17 @@ def test_the_overview_tells_numbers_and_what_needs_a_person(console: Console) ->
     expect(page.locator(".tile", has_text="Open cases")).to_contain_text("128")
     expect(page.locator(".tile", has_text="Behind Kafka")).to_contain_text("0.30 s")
     expect(page.locator(".attention li")).to_have_count(2)
-    expect(page.locator(".attention")).to_contain_text("caseworks breaker show shop-api")
+    expect(page.locator(".attention")).to_contain_text("caseworks breaker list")
     expect(page.get_by_role("img", name="Cases a second")).to_be_visible()
+
+
+def test_an_overview_tells_by_itself_what_needs_a_person(console: Console, fake: Fake) -> None:
+    del fake.views["/attention"]
+    page = console.settled("#/")
+
+    expect(page.locator(".attention li")).to_have_count(3)
+    expect(page.locator(".attention")).to_contain_text("shop-api is open")
+    expect(page.locator(".attention")).to_contain_text("caseworks dlq list")
 
 
 def test_a_case_is_drawn_and_its_steps_open_from_the_drawing(console: Console) -> None:

@@ -154,5 +154,9 @@ def hostile(texts: list[str]) -> dict[str, Any]:
         "/agents": items(good["/agents"]["items"][0]),
         "/breakers": items(good["/breakers"]["items"][0]),
         "/budgets": {**items(good["/budgets"]["items"][0]), "by": "agent", "since": views.at(9)},
-        "/insight": {text: [{text: text}] for text in texts},
+        "/insight": {
+            "subjects": [spoilt(good["/insight"]["subjects"][0], text) for text in texts],
+            "alerts": [spoilt(views.ALERT, text) for text in texts],
+            "business": {text: [{text: text}] for text in texts},
+        },
     }

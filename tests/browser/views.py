@@ -271,14 +271,47 @@ def everything() -> dict[str, Json]:
             "items": [spend("writer", "120.10"), spend("classify", "61.32")],
         },
         "/insight": {
-            "at": at(0),
-            "success_rate": 0.987,
-            "agents": [{"agent": "writer", "success": 0.99, "override": 0.02, "drift": "none"}],
-            "roi": {"saved_usd": "18210.00", "payback_months": 3.1},
+            "v": 1,
+            "at": at(12),
+            "subjects": [
+                subject("workflow", "refunds", 3_120),
+                subject("agent_version", "writer@1.4.0", 9_412, drifted=True),
+                subject("tenant", "acme", 1_204),
+            ],
+            "alerts": [ALERT],
+            "business": {"hours_saved": 412.5, "net_benefit_usd": 18_210.0, "payback_months": 3.1},
         },
     }
 
 
+def subject(kind: str, name: str, cases: int, *, drifted: bool = False) -> Json:
+    """What insight knows of one workflow, agent version or tenant."""
+    cell = {
+        "cases": cases,
+        "success": 0.981,
+        "errors": 0.012,
+        "escalated": 0.004,
+        "degraded": 0.02,
+        "overridden": 0.031,
+        "guarded": 0.001,
+        "confidence": 0.83,
+        "usd_per_case": "0.004210",
+        "p50_ms": 1_840.0,
+        "p99_ms": 9_420.0,
+        "rating": 4.4,
+    }
+    drift = {"p": 0.0004, "recent": 0.71, "baseline": 0.84, "drifted": drifted}
+    return {"kind": kind, "name": name, "hour": cell, "day": cell, "month": cell, "drift": drift}
+
+
+ALERT = {
+    "alert_id": "drift:agent:writer@1.4.0:1",
+    "rule": "drift",
+    "scope": "agent:writer@1.4.0",
+    "state": "firing",
+    "says": "confidence fell from 0.84 to 0.71",
+    "since": at(3_600),
+}
 ATTENTION = [
     {
         "kind": "expiring",
@@ -294,7 +327,7 @@ ATTENTION = [
         "severity": "critical",
         "what": "shop-api is open, 214 tasks wait",
         "since": at(95),
-        "command": "caseworks breaker show shop-api",
+        "command": "caseworks breaker list",
         "agent": "orders",
     },
 ]

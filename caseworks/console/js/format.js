@@ -49,11 +49,11 @@ export function seconds(value) {
   return `${Math.round(n / 86_400)} d`;
 }
 
-/** A confidence of 0 to 1 as a percentage. */
+/** A share of 0 to 1 as a percentage; small ones with a decimal. */
 export function percent(value) {
-  return value === null || value === undefined || !Number.isFinite(Number(value))
-    ? NONE
-    : `${Math.round(Number(value) * 100)} %`;
+  const part = Number(value) * 100;
+  if (value === null || value === undefined || !Number.isFinite(part)) return NONE;
+  return `${part > 0 && part < 10 ? Math.round(part * 10) / 10 : Math.round(part)} %`;
 }
 
 /** "2 min ago", "in 4 h"; empty for what is no time. */

@@ -55,7 +55,10 @@ export function createFrame({ api, onKey }) {
       badgeOf(links.get("letters"), overview.letters_waiting, "waiting");
     },
     alert: (alert) =>
-      toast(String(alert.summary ?? alert.what ?? alert.message ?? "An alert was raised"), "warn"),
+      toast(
+        String(alert.says ?? alert.summary ?? alert.what ?? "An alert was raised"),
+        alert.state === "cleared" ? "ok" : "warn",
+      ),
     who(me) {
       const roles = me.roles.includes("operate") ? "operate" : me.roles.join(", ");
       swap(

@@ -3,7 +3,7 @@
 import { h, part, swap, text } from "../dom.js";
 import { count, short, since, tone } from "../format.js";
 import { link } from "../router.js";
-import { badge, button, choice, field, guarded, heading, table, time } from "../ui/basics.js";
+import { badge, button, cell, choice, field, guarded, heading, table, time } from "../ui/basics.js";
 import { handle } from "../ui/handle.js";
 import { rover } from "../ui/rover.js";
 import { empty, loader } from "../ui/states.js";
@@ -123,6 +123,7 @@ export const page = {
           ["When"],
         ],
         rows,
+        { stack: true },
       ),
       none,
       more,
@@ -192,10 +193,10 @@ function row(it, chosen, changed) {
         title: it.id,
       }),
     ),
-    h("td", { text: it.agent ?? it.topic }),
-    h("td", { class: "long", text: it.error, title: it.error }),
-    h(
-      "td",
+    cell("Agent", { text: it.agent ?? it.topic }),
+    cell("Error", { class: "long", text: it.error, title: it.error }),
+    cell(
+      "Case",
       {},
       it.case_id
         ? h("a", {
@@ -205,9 +206,9 @@ function row(it, chosen, changed) {
           })
         : "–",
     ),
-    h("td", { class: "num", text: count(it.attempts) }),
-    h("td", { class: "num", text: count(it.replays) }),
-    h("td", {}, time(it.at)),
+    cell("Attempts", { class: "num", text: count(it.attempts) }),
+    cell("Replays", { class: "num", text: count(it.replays) }),
+    cell("When", {}, time(it.at)),
   );
 }
 
@@ -245,7 +246,8 @@ function form(query, changed) {
       { class: "actions" },
       h("button", { type: "submit", class: "primary", text: "Filter" }),
       button("Clear", () => {
-        for (const control of node.elements) if (control.name) control.value = control.name === "state" ? "waiting" : "";
+        for (const control of node.elements)
+          if (control.name) control.value = control.name === "state" ? "waiting" : "";
         node.requestSubmit();
       }),
     ),

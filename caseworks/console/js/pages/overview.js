@@ -4,15 +4,15 @@ import { createBatch, throttle } from "../batch.js";
 import { h, KeyedList, part, text } from "../dom.js";
 import { count, ms, seconds, usd } from "../format.js";
 import { link } from "../router.js";
-import { badge, copyable, heading, section, time } from "../ui/basics.js";
+import { badge, heading, section, time } from "../ui/basics.js";
 import { caseRow } from "../ui/caserow.js";
 import { throughput } from "../ui/chart.js";
+import { derived, drawAttention } from "../ui/attention.js";
 import { empty, loader } from "../ui/states.js";
 
 const LATEST = 12;
 const LATEST_MS = 500;
 const ATTENTION_MS = 30_000;
-const ATTENTION_MAX = 20;
 
 export const page = {
   title: () => "Overview",
@@ -32,6 +32,11 @@ export const page = {
       agents: part(agents, drawAgents),
     });
     const showAttention = part(attention, (data) => drawAttention(data, context));
+
+    const seen = (view) => {
+      show(view);
+      if (!listed) showAttention({ items: derived(view) });
+    };
 
     const body = h(
       "div",
@@ -64,15 +69,18 @@ export const page = {
       what: "the overview",
       context,
       fetch: (signal) => context.api.get("/overview", {}, signal),
-      draw: show,
+      draw: seen,
     });
+    let listed = false;
     const look = async () => {
       try {
-        showAttention({
-          items: (await context.api.get("/attention", {}, context.signal)).items ?? [],
-        });
+        const { items = [] } = await context.api.get("/attention", {}, context.signal);
+        listed = true;
+        showAttention({ items });
       } catch (error) {
-        if (!context.signal.aborted) showAttention({ gone: error.message });
+        if (context.signal.aborted || error.status === 404) return;
+        listed = true;
+        showAttention({ gone: error.message });
       }
     };
     const fill = async () => {
@@ -91,7 +99,7 @@ export const page = {
     const timer = setInterval(look, ATTENTION_MS);
     context.signal.addEventListener("abort", () => clearInterval(timer));
     context.live.want(["overview", "cases"], {
-      overview: show,
+      overview: seen,
       case: latest.push,
       resync: all,
       poll: all,
@@ -233,58 +241,6 @@ function drawAgents(list) {
       ),
     ),
   );
-}
-
-function drawAttention({ items, gone }, context) {
-  if (gone) return h("p", { class: "quiet-text", text: `The list cannot be read: ${gone}` });
-  if (!items.length) return empty("Nothing needs a person now.");
-  const shown = items.slice(0, ATTENTION_MAX);
-  return [
-    h(
-      "ol",
-      { class: "attention" },
-      shown.map((it) => look(it, context)),
-    ),
-    items.length > shown.length &&
-      h("p", {
-        class: "quiet-text",
-        text: `${count(items.length - shown.length)} more: caseworks attention`,
-      }),
-  ];
-}
-
-const SEVERITIES = {
-  __proto__: null,
-  critical: "bad",
-  high: "bad",
-  page: "bad",
-  error: "bad",
-  info: "info",
-};
-
-function look(it, context) {
-  const href = target(it);
-  const what = String(it.what ?? it.title ?? it.summary ?? it.kind ?? "Something");
-  return h(
-    "li",
-    {},
-    h(
-      "div",
-      {},
-      badge(it.kind ?? it.severity ?? "look", SEVERITIES[it.severity] ?? "warn"),
-      it.since && h("span", { class: "end" }, time(it.since)),
-    ),
-    href ? h("a", { href, text: what }) : h("strong", { text: what }),
-    (it.why ?? it.detail) && h("p", { text: it.why ?? it.detail }),
-    it.command && copyable(it.command, context, { label: "command" }),
-  );
-}
-
-function target(it) {
-  if (it.approval_id) return link(["approvals"], { id: it.approval_id });
-  if (it.letter_id) return link(["letters", it.letter_id]);
-  if (it.case_id) return link(["cases", it.case_id]);
-  return it.agent ? link(["agents"]) : null;
 }
 
 /** The newest cases; a flood of them moves the list twice a second, and not while it is used. */

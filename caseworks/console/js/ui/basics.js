@@ -117,14 +117,17 @@ export function heading(title, ...actions) {
   );
 }
 
-/** A table; `columns`: `[title, class]`. Scrolls within itself, so that a phone can show it. */
-export function table(caption, columns, body) {
+/**
+ * A table; `columns`: `[title, class]`. Scrolls within itself, so that a phone can show it; with
+ * `stack` a phone shows each row as a block, where cells of `cell` tell what they are.
+ */
+export function table(caption, columns, body, { stack = false } = {}) {
   return h(
     "div",
     { class: "scroll", tabindex: "0", role: "region", "aria-label": `Table: ${caption}` },
     h(
       "table",
-      {},
+      { class: stack ? "stackable" : null },
       h("caption", { class: "hidden-text", text: caption }),
       h(
         "thead",
@@ -144,6 +147,11 @@ export function table(caption, columns, body) {
       body,
     ),
   );
+}
+
+/** A cell that tells what it is where there is no head above it. */
+export function cell(label, props = {}, ...children) {
+  return h("td", { ...props, data: { label } }, ...children);
 }
 
 /** A labelled control. */
