@@ -19,7 +19,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from math import ceil
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from agents.fairness import FairLine, Tenant
 from events.broker import Message, TopicPartition
@@ -50,7 +51,7 @@ class Bounds:
     """Tasks of one key that wait for the one before; the take that crosses the bound is kept."""
 
 
-class _Task(NamedTuple):
+class _Task(Struct, frozen=True, eq=False):
     place: Place
     message: Message
     tenant: Tenant

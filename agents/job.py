@@ -46,6 +46,7 @@ class Desk:
         self._answers = Answers(agent, services)
         self._topics = Topics(services.namespace)
         self._failures = FailureWindow(services.limits.failures)
+        self._name, self._spec, self._now = agent.name, agent.spec, services.now
         # A process may have to start first; from then on its own clock counts.
         self._start_s = START_S if agent.process and services.processes else 0.0
 
@@ -55,11 +56,11 @@ class Desk:
         Raises `PayloadError`.
         """
         task = self._decoded(message)
-        left_s = task.deadline.timestamp() - self.services.now()
-        until = clock() + min(task.timeout_s + self._start_s, left_s)
+        left_s, run_s = task.deadline.timestamp() - self._now(), task.timeout_s + self._start_s
+        until = clock() + min(left_s, run_s)
         context = Context(
             task,
-            self.agent.spec,
+            self._spec,
             self.services,
             clock=clock,
             run_until=until,
@@ -130,8 +131,8 @@ class Desk:
             raise PayloadError(reason, explained(error)) from None
         except ValueError as error:  # NaN or infinity
             raise PayloadError("not_json", str(error)) from None
-        if task.agent != self.agent.name:
-            raise PayloadError("wrong_agent", f"it is for {task.agent!r}, not {self.agent.name!r}")
+        if task.agent != self._name:
+            raise PayloadError("wrong_agent", f"it is for {task.agent!r}, not {self._name!r}")
         return task
 
     def _ids_in(self, message: Message) -> Asker | None:

@@ -190,10 +190,13 @@ class _Worker:
             yield Resume(tuple(sorted(again)))
 
     def _accept(self, messages: Sequence[Message]) -> None:
+        source: TopicPartition | None = None
+        partition: Owned | None = None
         for message in messages:
-            source = message.source
-            partition = self.partitions.get(source)
-            if partition is None or partition.epoch != message.epoch:
+            if source != message[:2]:  # they come partition by partition
+                source = message.source
+                partition = self.partitions.get(source)
+            if source is None or partition is None or partition.epoch != message.epoch:
                 continue  # not ours: it is delivered again to whom it belongs
             if not partition.ledger.observe(message.offset, message.timestamp_ms):
                 continue  # delivered twice in one epoch: it is in flight or finished
