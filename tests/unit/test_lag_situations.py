@@ -211,6 +211,7 @@ def test_what_an_open_breaker_holds_back_is_held_and_no_stop(world: LagWorld) ->
     world.outcome(seconds=2)
     world.put(5)
     world.commit(member, 0)
+    assert world.watch(30).state is None
     world.decide("breaker:model", Breaker(dependency="model", state="open", epoch=1))
 
     found = world.watch(300)
