@@ -114,6 +114,7 @@ class Projection:
                 full = self.turn()
             except RetriableError as error:
                 log.warning("cannot read", error=str(error))
+                self._look_at = 0.0  # a topic may be gone
                 stop.wait(TROUBLE_S)
             else:
                 if not full:
@@ -202,6 +203,8 @@ class Projection:
         if why is not None:
             self.rebuild(why)
         self._identify(named)
+        for gone in self._next.keys() - set(sources):  # its topic was deleted: so be it
+            del self._next[gone]
         for source in sources:
             if source not in self._next:
                 self._next[source] = self.writer.positions.get(source, 0)
