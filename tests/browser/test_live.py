@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 
@@ -65,6 +66,30 @@ def test_a_thousand_updates_a_second_leave_the_page_at_ease(console: Console, fa
         assert seen["count"] >= 10 * SECONDS
         assert seen["longest"] < 1_000
         assert max(waits) < 2
+
+
+BURST = 20_000
+COUNT_CHANGES = """
+() => {
+  window.__changes = 0;
+  const count = (records) => { window.__changes += records.length; };
+  const all = { subtree: true, childList: true, characterData: true };
+  new MutationObserver(count).observe(document.querySelector('.case-list'), all);
+}
+"""
+
+
+def test_of_a_burst_only_the_last_words_are_painted(console: Console, fake: Fake) -> None:
+    page = console.settled("#/cases")
+    page.wait_for_selector("#live[data-state=live]")
+    page.evaluate(COUNT_CHANGES)
+    lines = [views.line(number % 40, "completed") for number in range(40)]
+    told = (json.dumps({**lines[n % 40], "subject": f"burst-{n}"}) for n in range(BURST))
+    fake.push_raw("".join(f"event: case\ndata: {line}\n\n" for line in told).encode())
+
+    expect(page.locator(".case-row .what").first).to_contain_text(f"burst-{BURST - 40}")
+    expect(page.locator(".case-row .what").nth(39)).to_contain_text(f"burst-{BURST - 1}")
+    assert 80 <= page.evaluate("window.__changes") < BURST / 2
 
 
 def test_what_changes_is_seen_without_a_reload(console: Console, fake: Fake) -> None:
