@@ -5,7 +5,8 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.request import urlopen
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import psutil
 import pytest
@@ -54,6 +55,31 @@ def test_an_event_gets_its_answer_and_the_timeline_is_told(running: Up) -> None:
         "risk": "done",
         "decide": "done",
     }
+
+
+def test_a_case_that_was_published_over_http_is_read_over_http(running: Up) -> None:
+    api = psutil.Process(running.children()["api"])
+    place = f"http://127.0.0.1:{api.environ()['CASEWORKS_API_PORT']}/api/v1"
+    event = {"specversion": "1.0", "id": "by-http", "source": "shop", "type": "order.placed"}
+    asked = Request(  # noqa: S310 - an address of ours
+        f"{place}/events",
+        json.dumps({**event, "data": json.loads(LAMP)}).encode(),
+        {"Content-Type": "application/cloudevents+json"},
+    )
+    with urlopen(asked, timeout=15) as answer:  # noqa: S310
+        assert answer.status == 202
+        case_id = json.load(answer)["case_id"]
+
+    def output() -> object:
+        try:
+            with urlopen(f"{place}/cases/{case_id}", timeout=5) as answer:  # noqa: S310
+                return json.load(answer)["output"]
+        except HTTPError as error:
+            if error.code != 404:  # the projection does not know it yet
+                raise
+            return None
+
+    until(lambda: output() == "ship", timeout_s=30)
 
 
 def test_a_refused_event_is_a_dead_letter_that_can_be_replayed(running: Up) -> None:
