@@ -7,9 +7,8 @@ values, digests and mark together, and it says when its file is broken. Three th
   times only its last state is written, and of one that closes soon only its digest. What a killed
   process had not written lies in the changelog.
 - Where a value with a due time lies is held in memory, as its timer is: a number, by which it is
-  read in one look-up. It is never changed in place: the new one is written at the end, beside
-  others of the same moment, and the old one dropped. So a case that changes touches one page of
-  those that have not changed for long, and none of an index, however many there are.
+  read and written without an index. New ones lie at the end, beside others of the same moment:
+  so a case that changes touches its own page alone, however many there are.
 - Nothing waits for the disk (`synchronous=OFF`): a killed process leaves a whole file behind. A
   machine that went down may not; so the file says under which boot of the machine it was written,
   and one of an earlier boot that was not closed in order is thrown away. Where that cannot be
@@ -49,7 +48,7 @@ CREATE TABLE dated (place INTEGER PRIMARY KEY, key TEXT NOT NULL, due REAL NOT N
 CREATE TABLE undated (key TEXT UNIQUE NOT NULL, sum INTEGER NOT NULL, value BLOB NOT NULL);
 CREATE TABLE closed (newest INTEGER NOT NULL, sum INTEGER NOT NULL, entries BLOB NOT NULL);
 """
-_PUT_DATED = "INSERT INTO dated VALUES (?, ?, ?, ?, ?)"
+_PUT_DATED = "INSERT OR REPLACE INTO dated VALUES (?, ?, ?, ?, ?)"
 _PUT = """INSERT INTO undated VALUES (?, ?, ?) ON CONFLICT (key)
 DO UPDATE SET sum = excluded.sum, value = excluded.value"""
 _DROP_DATED = "DELETE FROM dated WHERE place = ?"
@@ -270,23 +269,23 @@ class SqliteStore:
 
     def _write_values(self) -> None:
         """In the order of their places: neighbours lie on one page."""
-        dirty, places = self._dirty, self._places
-        left = [at for at in (places.pop(key, None) for key in dirty) if at is not None]
-        dated, undated = [], []
-        for key, (value, due) in dirty.items():
+        places, left = self._places, []
+        dropped, dated, undated = [], [], []
+        for key, (value, due) in self._dirty.items():
+            if (value is None or due is None) and (place := places.pop(key, None)) is not None:
+                left.append((place,))
             if value is None:
-                continue
-            checksum = _sum(key, due, value)
-            if due is None:
-                undated.append((key, checksum, value))
+                dropped.append((key,))
+            elif due is None:
+                undated.append((key, _sum(key, due, value), value))
             else:
-                places[key] = self._last = self._last + 1
-                dated.append((self._last, key, due, checksum, value))
-        db = self._db
-        db.executemany(_DROP_DATED, [(place,) for place in sorted(left)])
-        db.executemany(_DROP, [(key,) for key, (value, _) in dirty.items() if value is None])
-        db.executemany(_PUT_DATED, dated)
-        db.executemany(_PUT, undated)
+                if key not in places:
+                    places[key] = self._last = self._last + 1
+                dated.append((places[key], key, due, _sum(key, due, value), value))
+        self._db.executemany(_DROP_DATED, sorted(left))
+        self._db.executemany(_DROP, dropped)
+        self._db.executemany(_PUT_DATED, sorted(dated))
+        self._db.executemany(_PUT, undated)
 
     # --- trust
 
