@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from threading import Event, Thread
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from caseworks.api.app import Api, create_api, gate_of
 from caseworks.api.problems import Problem
 from caseworks.api.server import listen, serve
+from caseworks.compose import GC_THRESHOLD
 from caseworks.process import READY_INTERVAL_S, Told, give_way, stop_on_signals
 from caseworks.projection.connection import projection_path
 from caseworks.projection.read import ReadModel
@@ -59,6 +61,8 @@ def run_api(
             target=_announce, args=(api, stop, lifeline, health.port), name="ready", daemon=True
         )
         announcer.start()
+        gc.freeze()  # as every process with loops: what is loaded by now stays
+        gc.set_threshold(*GC_THRESHOLD)
         code = serve(api.asgi, settings, listening, stop)
         stop.set()
         announcer.join()
