@@ -42,7 +42,9 @@ document.addEventListener('securitypolicyviolation', (event) => {
 
 def playwright_api() -> Any:
     """`playwright.sync_api`; skips whoever asks where it is not installed."""
-    return pytest.importorskip("playwright.sync_api", reason="needs the extra browser: playwright")
+    api = pytest.importorskip("playwright.sync_api", reason="needs the extra browser: playwright")
+    api.expect.set_options(timeout=PATIENCE_MS)
+    return api
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

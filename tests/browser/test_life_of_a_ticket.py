@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from caseworks.shadowing import ROOT
-from tests.browser.conftest import Opened, playwright_api
+from tests.browser.conftest import PATIENCE_MS, Opened, playwright_api
 from tests.e2e.system import COMMAND, environment
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ expect = playwright_api().expect
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 APP = "tests.browser.ticket_app:app"
 TIMEOUT_MS = 60_000
+"""Everything here has real work behind it, on a machine that may be busy."""
 BROKEN = 8
 """Tickets that come while the dependency is down: more than a breaker bears."""
 SETTINGS = {
@@ -34,6 +35,13 @@ SETTINGS = {
     "CASEWORKS_BREAKER_RESET_S": "2",
     "CASEWORKS_BREAKER_RAMP_S": "1",
 }
+
+
+@pytest.fixture(autouse=True)
+def patience() -> Iterator[None]:
+    expect.set_options(timeout=TIMEOUT_MS)
+    yield
+    expect.set_options(timeout=PATIENCE_MS)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +104,6 @@ def publish(url: str, event_id: str, **data: Any) -> None:
 def test_the_life_of_a_ticket(opened: Opened, url: str, data_dir: Path) -> None:
     page = opened(url).settled("#/")
     page.set_default_timeout(TIMEOUT_MS)
-    expect.set_options(timeout=TIMEOUT_MS)
     expect(page.locator("#live")).to_have_attribute("data-state", "live")
 
     publish_and_watch(page, url)

@@ -122,6 +122,7 @@ const TONES = {
   listening: "info",
   opened: "info",
   asking: "person",
+  asks: "person",
   waiting: "person",
   correct: "person",
   corrected: "person",

@@ -14,8 +14,8 @@ import {
   section,
   table,
   time,
-  value,
 } from "../ui/basics.js";
+import { anything } from "../ui/anything.js";
 import { ask, tell } from "../ui/dialog.js";
 import { empty, loader } from "../ui/states.js";
 
@@ -153,7 +153,7 @@ function row(it, context, act) {
     try {
       tell(
         `Health of ${it.agent}`,
-        value(await context.api.get(`${path}/health`, {}, context.signal)),
+        anything(await context.api.get(`${path}/health`, {}, context.signal)),
       );
     } catch (error) {
       context.toast(error.message, "bad");
@@ -164,7 +164,7 @@ function row(it, context, act) {
     "tr",
     {},
     h("th", { scope: "row", text: it.agent }),
-    cell("Version", { text: (it.versions ?? [it.version]).join(", ") }),
+    cell("Version", { text: (it.versions?.length ? it.versions : [it.version]).join(", ") }),
     h(
       "td",
       {},

@@ -99,7 +99,7 @@ function summary(it, context) {
       h("p", {
         class: it.replay.possible ? "quiet-text" : "error-text",
         text: it.replay.possible
-          ? `A replay ${it.replay.does ?? "is possible"}.`
+          ? `A replay is possible: ${it.replay.does ?? "it goes back"}.`
           : `No replay: ${it.replay.why}.`,
       }),
     facts([

@@ -74,9 +74,13 @@ export const page = {
     let listed = false;
     const look = async () => {
       try {
-        const { items = [] } = await context.api.get("/attention", {}, context.signal);
+        const { items, left_out, missing } = await context.api.get(
+          "/attention",
+          {},
+          context.signal,
+        );
         listed = true;
-        showAttention({ items });
+        showAttention({ items, left_out, missing });
       } catch (error) {
         if (context.signal.aborted || error.status === 404) return;
         listed = true;

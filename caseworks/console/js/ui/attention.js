@@ -31,69 +31,64 @@ export function derived(view) {
     }));
   const expiring = view.approvals_expiring && {
     kind: "approvals",
-    what: `${count(view.approvals_expiring)} approvals expire soon`,
+    what: many(view.approvals_expiring, "approval expires soon", "approvals expire soon"),
     command: "caseworks approvals list",
     page: "approvals",
   };
   const letters = view.letters_waiting && {
     kind: "dead letters",
     severity: "critical",
-    what: `${count(view.letters_waiting)} dead letters wait`,
+    what: many(view.letters_waiting, "dead letter waits", "dead letters wait"),
     command: "caseworks dlq list",
     page: "letters",
   };
   return [...breakers, expiring, letters, ...paused].filter(Boolean);
 }
 
-export function drawAttention({ items, gone }, context) {
+function many(number, one, more) {
+  return `${count(number)} ${number === 1 ? one : more}`;
+}
+
+/** The list of the server (`items`, `left_out`, `missing`), or why there is none (`gone`). */
+export function drawAttention({ items = [], left_out: left = {}, missing = [], gone }, context) {
   if (gone) return h("p", { class: "quiet-text", text: `The list cannot be read: ${gone}` });
-  if (!items.length) return empty("Nothing needs a person now.");
   const shown = items.slice(0, ATTENTION_MAX);
+  const rest = Object.values(left).reduce((sum, more) => sum + more, items.length - shown.length);
   return [
-    h(
-      "ol",
-      { class: "attention" },
-      shown.map((it) => look(it, context)),
-    ),
-    items.length > shown.length &&
-      h("p", {
-        class: "quiet-text",
-        text: `${count(items.length - shown.length)} more: caseworks attention`,
-      }),
+    shown.length
+      ? h(
+          "ol",
+          { class: "attention" },
+          shown.map((it) => look(it, context)),
+        )
+      : empty("Nothing needs a person now."),
+    rest > 0 && h("p", { class: "quiet-text", text: `${count(rest)} more: caseworks attention` }),
+    missing.map((what) => h("p", { class: "quiet-text", text: `Not looked at: ${what}` })),
   ];
 }
 
-const SEVERITIES = {
-  __proto__: null,
-  critical: "bad",
-  high: "bad",
-  page: "bad",
-  error: "bad",
-  info: "info",
-};
+const SEVERITIES = { __proto__: null, critical: "bad", warning: "warn", info: "info" };
 
 function look(it, context) {
   const href = target(it);
-  const what = String(it.what ?? it.title ?? it.summary ?? it.kind ?? "Something");
   return h(
     "li",
     {},
     h(
       "div",
       {},
-      badge(it.kind ?? it.severity ?? "look", SEVERITIES[it.severity] ?? "warn"),
+      badge(it.kind, SEVERITIES[it.severity] ?? "warn"),
       it.since && h("span", { class: "end" }, time(it.since)),
     ),
-    href ? h("a", { href, text: what }) : h("strong", { text: what }),
-    (it.why ?? it.detail) && h("p", { text: it.why ?? it.detail }),
+    href ? h("a", { href, text: it.what }) : h("strong", { text: it.what }),
+    it.why && h("p", { text: it.why }),
     it.command && copyable(it.command, context, { label: "command" }),
   );
 }
 
 function target(it) {
-  if (it.page) return link([it.page]);
   if (it.approval_id) return link(["approvals"], { id: it.approval_id });
-  if (it.letter_id) return link(["letters", it.letter_id]);
   if (it.case_id) return link(["cases", it.case_id]);
+  if (it.page) return link([it.page]);
   return it.agent ? link(["agents"]) : null;
 }

@@ -30,7 +30,7 @@ export function ask({
       answer = read();
       if (answer !== null) done();
     };
-    const no = button("Cancel", done);
+    const no = button(confirm ? "Cancel" : "Close", done);
     const form = h(
       "form",
       {
