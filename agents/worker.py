@@ -24,7 +24,7 @@ from agents.limits.gate import Gate, always
 from agents.limits.pace import Pace
 from agents.owned import Owned
 from agents.recovery import CRASH_LOOP, STARTS_MAX, Recovery
-from events.broker import Message, Taken, TopicPartition
+from events.broker import Assignment, Message, Taken, TopicPartition
 from events.loop import (
     Answered,
     Collect,
@@ -111,6 +111,8 @@ class _Worker:
         self.came = 0
         """With the last take."""
         self.partitions: dict[TopicPartition, Owned] = {}
+        self.assignment: Assignment | None = None
+        """What `partitions` follow: mostly the very object that the next take brings again."""
         self.backlog = Backlog(config.bounds, config.urgent_topic, ordered=config.ordered)
         self.recovery = Recovery(config.starts_max)
         self.commits = Commits(config.agent, self.partitions, self.recovery)
@@ -162,7 +164,8 @@ class _Worker:
         while isinstance(answer, Revoking):
             yield from self._revoke(answer.partitions)
             answer = yield Take(n, timeout_s)
-        yield from self._assign(answer)
+        if answer.assignment is not self.assignment:
+            yield from self._assign(answer)
         if self.commits.unknown:
             yield from self.commits.ask()
         self.came = len(answer.messages)
@@ -188,6 +191,7 @@ class _Worker:
             # Whether a client remembers the pause over an assignment is the client's secret.
             self.paused -= again
             yield Resume(tuple(sorted(again)))
+        self.assignment = taken.assignment
 
     def _accept(self, messages: Sequence[Message]) -> None:
         source: TopicPartition | None = None
@@ -339,6 +343,7 @@ class _Worker:
     def _revoke(self, partitions: frozenset[TopicPartition]) -> Step:
         """Drain within the budget, commit these partitions alone, and let go of them."""
         going = [source for source in self.partitions if source in partitions]
+        self.assignment = None  # whatever comes next is to be looked at
         self._unqueue(going)
         now: float = yield Now()
         until = now + self.config.drain_timeout_s

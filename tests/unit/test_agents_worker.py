@@ -328,6 +328,17 @@ def test_a_partition_lost_and_regained_between_two_takes_starts_anew() -> None:
     assert order == [Start, Discard, Start]
 
 
+def test_a_partition_that_was_to_go_and_stays_is_worked_on_again() -> None:
+    stage = Stage()
+    stage.turn()
+    stage.revoke(P0)
+    stage.regain(P0, 1)
+    stage.arrive(message(5))
+    stage.turn(2)
+
+    assert offsets(stage.running) == [5]
+
+
 def test_room_that_lost_partitions_held_is_free_again() -> None:
     stage = Stage(in_flight_max=2)
     stage.arrive(message(5), message(6))

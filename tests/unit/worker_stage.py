@@ -51,6 +51,8 @@ class Stage:
         self.loop: Loop = worker_loop(made, gate)
         self.now = 1000.0
         self.assignment: dict[TopicPartition, int] = {P0: 1, P1: 1}
+        self._told: dict[TopicPartition, int] = {}
+        """The assignment as the loop was told last: the same object until it is another one."""
         self.lost: frozenset[TopicPartition] = frozenset()
         self.arriving: deque[Message] = deque()
         self.paused: set[TopicPartition] = set()
@@ -153,7 +155,9 @@ class Stage:
             if self.assignment.get(each.source) == each.epoch:
                 self.delivered[each.source].add(each.offset)
         lost, self.lost = self.lost, frozenset()
-        return Taken(taken, dict(self.assignment), lost)
+        if self._told != self.assignment:
+            self._told = dict(self.assignment)
+        return Taken(taken, self._told, lost)
 
     def arrive(self, *messages: Message) -> None:
         self.arriving += messages
