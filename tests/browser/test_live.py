@@ -102,6 +102,17 @@ def test_what_changes_is_seen_without_a_reload(console: Console, fake: Fake) -> 
     expect(page.get_by_role("button", name="Show 1 new or changed")).to_be_visible()
 
 
+def test_what_came_between_a_list_and_the_stream_is_seen(console: Console, fake: Fake) -> None:
+    fake.views["/letters"] = {"items": [], "next": None}
+    page = console.settled("#/letters")
+    page.wait_for_selector("#live[data-state=live]")
+    expect(page.get_by_text("No dead letters.")).to_be_visible()
+    fake.views["/letters"] = {"items": [views.letter()], "next": None}
+    fake.push("overview", views.overview(letters_waiting=1))
+
+    expect(page.locator("a.letter")).to_have_count(1)
+
+
 def test_a_case_that_changes_is_read_again(console: Console, fake: Fake) -> None:
     page = console.settled(f"#/cases/{views.case_id(1)}")
     page.wait_for_selector("#live[data-state=live]")

@@ -139,8 +139,8 @@ export const page = {
         view.breakers,
         view.agents.map((it) => [it.agent, it.paused, it.versions]),
       ]);
-      if (before && before !== now) load();
-      else if (before) again();
+      if (before !== now) load();
+      else again();
       before = now;
     };
     context.live.want(["overview"], { overview: watched, resync: load, poll: load });

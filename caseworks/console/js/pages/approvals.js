@@ -110,7 +110,17 @@ export const page = {
     });
     load();
     const again = throttle(() => context.signal.aborted || load(), RELOAD_MS);
-    context.live.want(["approvals"], { approval: again, resync: again, poll: again });
+    let open = null;
+    const counted = (view) => {
+      if (open !== view.approvals_open) again();
+      open = view.approvals_open;
+    };
+    context.live.want(["approvals", "overview"], {
+      approval: again,
+      overview: counted,
+      resync: again,
+      poll: again,
+    });
     context.keys({
       j: () => step(1),
       k: () => step(-1),

@@ -152,7 +152,8 @@ export const page = {
     let waiting = null;
     context.live.want(["overview"], {
       overview: (view) => {
-        if (waiting !== null && waiting !== view.letters_waiting) load();
+        // The first one too: a letter may have come between the list and the stream.
+        if (waiting !== view.letters_waiting) load();
         waiting = view.letters_waiting;
       },
       resync: load,
