@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
+from urllib.parse import urlsplit
 
 from caseworks.api.keys import Key
 from caseworks.api.problems import Problem
@@ -81,6 +82,7 @@ class Gate:
     async def caller(self, headers: Mapping[bytes, bytes]) -> Caller:
         """Who sends these headers. Raises `Problem`."""
         if self.is_open:
+            _need_this_machine(headers)
             return DEVELOPER
         secret = _secret(headers)
         if self.tokens is not None and secret.count(".") == _DOTS_OF_A_TOKEN:
@@ -95,6 +97,26 @@ class Gate:
             found.per_minute,
             found.per_hour,
         )
+
+
+def _need_this_machine(headers: Mapping[bytes, bytes]) -> None:
+    """A page of another site, open in a browser here, could ask in the developer's name.
+
+    It says so by its `Origin`, or, where its own name was made to mean this machine, by `Host`.
+    Raises `Problem`.
+    """
+    host, origin = headers.get(b"host"), headers.get(b"origin")
+    for said in (host and b"//" + host, origin):
+        if said and _host_of(said.decode("latin-1")) not in LOOPBACK:
+            told = "without keys only pages and programs of this machine may ask"
+            raise Problem("forbidden", told)
+
+
+def _host_of(address: str) -> str | None:
+    try:
+        return urlsplit(address).hostname
+    except ValueError:
+        return None
 
 
 def _secret(headers: Mapping[bytes, bytes]) -> str:

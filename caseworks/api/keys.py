@@ -32,7 +32,7 @@ class Key(BaseModel):
     roles: Annotated[
         tuple[Literal["publish", "read", "decide", "operate"], ...], Field(min_length=1)
     ]
-    tenant: str | None = None
+    tenant: Annotated[str | None, Field(min_length=1)] = None
     per_minute: Annotated[int | None, Field(ge=0)] = None
     """Requests; left out: as the settings say; 0: as many as it likes."""
     per_hour: Annotated[int | None, Field(ge=0)] = None

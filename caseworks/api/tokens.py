@@ -2,7 +2,8 @@
 
 Only signatures with a public key are accepted: `none` and shared secrets never are. The provider's
 keys come from a file or from its address; an unknown key makes us ask again, not more often than
-every `ASK_AGAIN_S`.
+every `ASK_AGAIN_S`, and so does a known one after `KEYS_KEPT_S`. A tenant claim that is no text is
+refused; a token without the claim is of nobody in particular, and sees all tenants.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -17,6 +19,7 @@ from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 import jwt
+from jwt.exceptions import PyJWTError
 
 from caseworks.api.auth import CHALLENGE, ROLES, Caller
 from caseworks.api.problems import Problem, unavailable
@@ -28,9 +31,24 @@ ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 LEEWAY_S = 10.0
 """How far clocks may be apart."""
 ASK_AGAIN_S = 10.0
+KEYS_KEPT_S = 600.0
+"""After this the provider is asked again: a key that it took back is not accepted for good."""
 FETCH_TIMEOUT_S = 5.0
 KEYS_BYTES_MAX = 1_000_000
 TOKEN_CHARS_MAX = 16_384
+NAME_CHARS_MAX = 255
+"""Of a subject, as OpenID has it. A longer one is refused: cut, it could be somebody else's."""
+
+_UNREADABLE = (
+    OSError,
+    HTTPException,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    PyJWTError,
+)
+"""What a provider that is away, or tells something else than keys, makes of a question."""
 
 log = get_logger(__name__)
 Fetch = Callable[[], bytes]
@@ -50,6 +68,7 @@ class OidcTokens:
         self._clock = clock
         self._keys: dict[str, Any] = {}
         self._asked: float | None = None
+        self._stale_at = 0.0
         self._asking = asyncio.Lock()
 
     async def caller(self, token: str) -> Caller:
@@ -67,7 +86,7 @@ class OidcTokens:
         except jwt.InvalidTokenError as error:
             raise _refused(str(error)) from None
         return Caller(
-            name=str(claims["sub"])[:100],
+            name=_name(claims["sub"]),
             roles=_roles(_claim(claims, self._roles_claim)),
             tenant=_tenant(_claim(claims, self._tenant_claim)),
         )
@@ -82,8 +101,11 @@ class OidcTokens:
         if header.get("alg") not in ALGORITHMS:
             raise _refused(f"its algorithm {str(header.get('alg'))[:20]!r} is not accepted")
         kid = str(header.get("kid", ""))
-        if kid not in self._keys:
+        stale = self._clock() >= self._stale_at and not self._asking.locked()
+        if stale or kid not in self._keys:
             await self._ask()
+        if not self._keys:
+            raise unavailable("the OpenID provider's keys cannot be read", 10)
         if kid not in self._keys:
             raise _refused("it is signed with a key that the provider does not name")
         return self._keys[kid]
@@ -97,10 +119,9 @@ class OidcTokens:
             try:
                 text = await asyncio.to_thread(self._fetch)
                 self._keys = _read_keys(text)
-            except (OSError, ValueError, jwt.PyJWTError) as error:
-                log.warning("api_oidc_keys", error=str(error))
-                if not self._keys:
-                    raise unavailable("the OpenID provider's keys cannot be read", 10) from None
+                self._stale_at = now + KEYS_KEPT_S
+            except _UNREADABLE as error:
+                log.warning("api_oidc_keys", error=f"{type(error).__name__}: {error}")
 
 
 def tokens_of(settings: Settings) -> OidcTokens | None:
@@ -167,8 +188,17 @@ def _roles(said: Any) -> frozenset[str]:
     return frozenset(name for name in names if name in ROLES)
 
 
+def _name(said: Any) -> str:
+    if not isinstance(said, str) or not 0 < len(said) <= NAME_CHARS_MAX or not said.isprintable():
+        raise _refused(f"its subject is not 1 to {NAME_CHARS_MAX} printable characters")
+    return said
+
+
 def _tenant(said: Any) -> str | None:
-    return said if isinstance(said, str) and said else None
+    """What cannot be read must not be read as: all tenants."""
+    if said is not None and (not isinstance(said, str) or not said):
+        raise _refused("its tenant is no text")
+    return said
 
 
 def _refused(why: str) -> Problem:

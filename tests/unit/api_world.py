@@ -296,7 +296,7 @@ async def world(
     transport = httpx.ASGITransport(api.asgi)
     async with (
         api.framework.router.lifespan_context(api.framework),
-        httpx.AsyncClient(transport=transport, base_url="http://api") as client,
+        httpx.AsyncClient(transport=transport, base_url="http://localhost") as client,
     ):
         yield World(api, broker, reader, client, made)
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 MB = 1024 * 1024
 LAMP = json.dumps({"item": "lamp", "price": 40})
 EVENT = (
-    "POST /api/v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    "POST /api/v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     "ce-specversion: 1.0\r\nce-id: 1\r\nce-source: s\r\nce-type: order.placed\r\n"
 )
 
@@ -141,7 +141,7 @@ async def test_a_body_of_50_mb_is_refused_while_it_is_sent(chunked: bool) -> Non
 async def test_a_head_that_comes_too_slowly_ends_the_connection() -> None:
     async with running(api_header_timeout_s=0.2) as api:
         source, sink = await api.connect()
-        sink.write(b"GET /api/v1/me HTTP/1.1\r\nHost: x\r\n")
+        sink.write(b"GET /api/v1/me HTTP/1.1\r\nHost: localhost\r\n")
         begun = time.monotonic()
         status, _, body = await answer_to(source)
 
@@ -173,7 +173,7 @@ async def test_a_body_that_comes_too_slowly_is_refused() -> None:
 async def test_a_head_that_is_too_large_is_refused() -> None:
     async with running() as api:
         source, sink = await api.connect()
-        sink.write(b"GET / HTTP/1.1\r\nHost: x\r\n")
+        sink.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
         with suppress(ConnectionError):
             for _ in range(100):
                 sink.write(b"X-A: " + b"a" * 1000 + b"\r\n")
@@ -196,7 +196,7 @@ async def test_what_is_no_http_gets_a_problem() -> None:
 
 async def opened(api: Running, topics: str = "cases") -> tuple[Any, Any]:
     source, sink = await api.connect()
-    sink.write(f"GET /api/v1/stream?topics={topics} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    sink.write(f"GET /api/v1/stream?topics={topics} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     async with asyncio.timeout(10):
         head = await source.readuntil(b"\r\n\r\n")
     assert b" 200 " in head
@@ -227,7 +227,7 @@ async def test_a_client_that_does_not_read_loses_its_stream() -> None:
         loop = asyncio.get_running_loop()
         await loop.sock_connect(listening, ("127.0.0.1", api.port))
         await loop.sock_sendall(
-            listening, b"GET /api/v1/stream?topics=cases HTTP/1.1\r\nHost: x\r\n\r\n"
+            listening, b"GET /api/v1/stream?topics=cases HTTP/1.1\r\nHost: localhost\r\n\r\n"
         )
         await until(lambda: api.streams() == 1)
         number = 0
@@ -244,7 +244,7 @@ async def test_a_stream_too_many_is_told_to_come_later() -> None:
     async with running(api_streams_max=2) as api:
         kept = [await opened(api) for _ in range(2)]
         source, sink = await api.connect()
-        sink.write(b"GET /api/v1/stream HTTP/1.1\r\nHost: x\r\n\r\n")
+        sink.write(b"GET /api/v1/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
         status, headers, _ = await answer_to(source)
 
         assert (status, headers["retry-after"]) == (503, "30")
