@@ -36,13 +36,13 @@ check: $(TEST) ## Format, lint, types, architecture, schema drift
 test-fast: $(TEST) ## Unit, contract on the memory broker, simulation smoke: under 30 s
 	$(PYTEST) -q -n 2 -m "not browser and not kafka and not e2e and not slow" $(ARGS)
 
-test: $(TEST) ## Everything, on a local Apache Kafka that it starts itself: under 10 min
-	$(PYTEST) $(ARGS)
+test: $(TEST) ## Everything but the browser, on a local Apache Kafka that it starts itself
+	$(PYTEST) -m "not browser" $(ARGS)
 
 test-deploy: $(TEST) ## Compose file, image and alert rules (needs promtool, else skips)
 	$(PYTEST) tests/deploy $(ARGS)
 
-test-browser: $(TEST) ## The console in a browser (needs chromium and the extra browser, else skips)
+test-browser: $(TEST) ## The console in a browser (needs chromium, else skips)
 	$(PYTEST) tests/browser $(ARGS)
 
 # ---- measure it
