@@ -108,6 +108,9 @@ class Settings(BaseSettings):
     """What alerts look back on, in whole minutes."""
     insight_baseline: Path | None = None
     """A YAML file that says what the work costs without Caseworks; see `caseworks/insight`."""
+    attention_usd_per_day: Decimal | None = Field(default=None, gt=0)
+    """What may be spent in a day (UTC) before `caseworks attention` says so, at 80 % of it. Nothing
+    stops at it; None: nobody said."""
     dead_cases_keep_s: float = Field(default=30 * 86_400.0, gt=0)
     """How long a closed case is kept whole for the replay of its dead letter: as long as that."""
 

@@ -33,6 +33,7 @@ from caseworks.api.publishing import Events, Published, PublishedBatch
 from caseworks.api.stream import Hub, Streams
 from caseworks.api.tokens import tokens_of
 from caseworks.api.waiting import Waiting
+from caseworks.attention.gather import Lookout
 from caseworks.lag import Surveyor
 from coordinator.intake import Intake
 from events.envelope import STRUCTURED
@@ -99,7 +100,7 @@ def create_api(
         system: The app on its broker; its topics must be there.
         read: The projection.
         gate: Who may ask; default: as the settings say.
-        extras: What `/attention` and `/insight` tell, where somebody knows.
+        extras: What `/insight` tells where somebody knows, and `/attention` if not the usual.
         order_timeout_s: How long to wait for the effect of an order or a decision.
 
     Raises `SettingsError` for keys that cannot be read, `SetupError` for an open API that others
@@ -108,12 +109,14 @@ def create_api(
     settings = system.settings
     gate = gate or gate_of(settings)
     check_exposure(settings.api_host, gate)
-    parts = _parts(system, read, extras or {}, order_timeout_s)
+    specs = {agent.name: agent.spec for agent in system.app.agents.values()}
+    lag = LagBook(lambda: Surveyor(system.broker, settings, specs=specs, clock=system.clock))
+    lookout = Lookout(system.broker, settings, read, lag.report, clock=system.clock)
+    told = {"attention": lookout.tell, **(extras or {})}
+    parts = _parts(system, read, told, order_timeout_s)
     hub = Hub(read, settings, system.clock, system.telemetry)
     parts.waiting.on_alert = lambda alert: hub.alert(alert.model_dump(mode="json"))
     streams = Streams(hub, settings, system.telemetry)
-    specs = {agent.name: agent.spec for agent in system.app.agents.values()}
-    lag = LagBook(lambda: Surveyor(system.broker, settings, specs=specs, clock=system.clock))
     framework = _framework(parts, hub, lag)
     door = Door(
         framework,

@@ -10,6 +10,7 @@ import typer
 from caseworks.cli.agent import agent
 from caseworks.cli.api import api
 from caseworks.cli.approvals import approvals
+from caseworks.cli.attention import attention
 from caseworks.cli.breaker import breaker
 from caseworks.cli.cases import case
 from caseworks.cli.check import check
@@ -49,6 +50,7 @@ app.command(rich_help_panel=USE)(publish)
 app.command(rich_help_panel=USE)(results)
 app.add_typer(approvals, name="approvals", rich_help_panel=USE)
 app.add_typer(case, name="case", rich_help_panel=LOOK)
+app.command(rich_help_panel=LOOK)(attention)
 app.add_typer(dlq, name="dlq", rich_help_panel=LOOK)
 app.add_typer(agent, name="agent", rich_help_panel=LOOK)
 app.add_typer(breaker, name="breaker", rich_help_panel=LOOK)
