@@ -19,7 +19,8 @@ from agents.services import Services
 from events.broker import Message
 from events.envelope import record_of, travelling_from
 from events.errors import DeclarationError, RetriableError
-from events.logs import get_logger, trace_id_of
+from events.logs import get_logger
+from events.trace_ids import trace_id_for
 from schemas.agent import AgentSpec
 from schemas.base import instant
 from schemas.effect import KEY, effect_id_of
@@ -113,7 +114,7 @@ class Context:
         """A logger whose lines carry case, trace, task and agent."""
         return _log.bind(
             case_id=self.case_id,
-            trace_id=trace_id_of(self._task.event.traceparent),
+            trace_id=trace_id_for(self.case_id, self._task.event.traceparent),
             task_id=self.task_id,
             attempt=self.attempt,
             agent=self.agent,

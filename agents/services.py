@@ -69,6 +69,8 @@ class Services:
     """Name of this process, in every outcome."""
     namespace: str = "cw"
     model: ModelPort = NO_MODEL
+    around: tuple[Callable[[Any], Any], ...] = ()
+    """More wrappers around the stack of every agent, outermost first."""
     effects: EffectPort = NO_EFFECTS
     telemetry: metrics.Telemetry = metrics.NULL
     limits: WorkLimits = field(default_factory=WorkLimits)

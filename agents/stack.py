@@ -51,5 +51,5 @@ def handler_of(stack: Sequence[Wrapper] = STACK, innermost: Handler = invoke) ->
 def handler_for(agent: Agent, services: Services) -> Handler:
     """The stack of an agent; where there are no processes, all run in the worker."""
     if agent.process is None or services.processes is None:
-        return handler_of()
-    return handler_of(AROUND_PROCESS, services.processes.run)
+        return handler_of((*services.around, *STACK))
+    return handler_of((*services.around, *AROUND_PROCESS), services.processes.run)

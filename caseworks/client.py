@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from pydantic_core import to_json
 
+from caseworks.tracing.context import current_traceparent
 from events.broker import Broker, Consumer, ConsumerSpec, Message, Producer, TopicPartition
 from events.envelope import event_record
 from events.errors import RetriableError, SetupError
@@ -126,8 +127,13 @@ def new_event(  # noqa: PLR0913 - the attributes of an event
     subject: str | None = None,
     tenant: str | None = None,
     priority: Priority = "normal",
+    traceparent: str | None = None,
 ) -> Event:
-    """A business event that happened now; without an id it gets a random one."""
+    """A business event that happened now; without an id it gets a random one.
+
+    Its case belongs to the OpenTelemetry trace of the current span, if there is one, or to that of
+    `traceparent` (W3C), else to a trace of its own.
+    """
     return Event(
         id=id or str(uuid4()),
         source=source,
@@ -137,6 +143,7 @@ def new_event(  # noqa: PLR0913 - the attributes of an event
         data=dict(data),
         tenant=tenant,
         priority=priority,
+        traceparent=traceparent or current_traceparent(),
     )
 
 

@@ -39,6 +39,7 @@ from caseworks.loading import load_app
 from caseworks.notes import Notes, count_from_nil
 from caseworks.readiness import readiness
 from caseworks.topics import check_topics, ensure_topics
+from caseworks.tracing.live import Tracing, traced, tracing_of
 from coordinator.admission import Admission
 from coordinator.breakers import BreakerLimits
 from coordinator.controller import Controller
@@ -91,6 +92,7 @@ class System:
     broker: Broker
     clock: Clock
     telemetry: metrics.Telemetry
+    tracing: Tracing | None = None  # what records attempts; default: as the environment says
     drivers: list[ThreadDriver] = field(default_factory=list)
     """The loops that run in this process."""
     loops: list[TransactionalLoop] = field(default_factory=list)
@@ -129,7 +131,9 @@ class System:
         with closing(self.broker.producer(ordered=False)) as producer:
             view = self.fleet(agents, producer)
             processes = self.processes(agents)
-            services = replace(self.services(producer, DaemonThreads(), view), processes=processes)
+            tracing = self.tracing or tracing_of(self.settings)
+            services = traced(self.services(producer, DaemonThreads(), view), tracing)
+            services = replace(services, processes=processes)
             host.loop.call_soon_threadsafe(processes.start)
             self.troubles.extend((host.stalls.trouble, processes.trouble))
             actors = self.workers(agents, services, lambda desk: ThreadedExecutor(desk, host))
@@ -137,6 +141,8 @@ class System:
             host.close()
             producer.flush(self.settings.drain_timeout_s)
             services.effects.close()
+            if tracing is not None:
+                tracing.close()
         return code
 
     def run_insight(self, stop: Event) -> int:
@@ -380,6 +386,7 @@ def build(
     broker: Broker | None = None,
     clock: Clock = time,
     telemetry: metrics.Telemetry = metrics.NULL,
+    tracing: Tracing | None = None,
 ) -> System:
     """Wire an app. Raises `DeclarationError` for the app, `SetupError` for the broker."""
     _ = app.plans
@@ -389,4 +396,5 @@ def build(
         broker=broker if broker is not None else connect(settings),
         clock=clock,
         telemetry=telemetry,
+        tracing=tracing,
     )

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 READY_TIMEOUT_S = 120.0
 STOP_MARGIN_S = 5.0
-WITHOUT_APP = frozenset(("projection",))
+WITHOUT_APP = frozenset(("projection", "trace"))
 """Roles that need not know which workflows there are."""
 
 Progress = Callable[[str, float], None]
@@ -47,6 +47,7 @@ class Cast:
         console: Whether there is a projection of the cases.
         api: Whether somebody serves it, with the REST API; needs the extra `api`.
         insight: Whether one counts what the others do.
+        traces: Whether one exports cases as OpenTelemetry traces; needs the extra `otel`.
     """
 
     target: str
@@ -57,6 +58,7 @@ class Cast:
     console: bool = False
     api: bool = False
     insight: bool = False
+    traces: bool = False
 
 
 @contextmanager
@@ -206,6 +208,7 @@ class Stage:
         ]
         roles += [(f"worker-{name}", "worker", ("--agent", name)) for name in self._app.agents]
         roles += [("insight", "insight", ())] if self._cast.insight else []
+        roles += [("trace", "trace", ("export",))] if self._cast.traces else []
         roles += [("projection", "projection", ())] if self._cast.console else []
         roles += [("api", "api", ())] if self._cast.api else []
         return [self._program(number, *role) for number, role in enumerate(roles)]

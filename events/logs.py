@@ -20,6 +20,8 @@ from typing import Any, TextIO
 
 import structlog
 
+from events.trace_ids import read_traceparent, trace_id_for
+
 TEXT_CHARS_MAX = 8192
 ITEMS_MAX = 100
 DEPTH_MAX = 6
@@ -68,15 +70,16 @@ def bind(case_id: str | None = None, trace_id: str | None = None) -> Iterator[No
 def bind_case(case_id: str, traceparent: str | None) -> None:
     """Put a case and its trace into every line of the current context, until another is bound.
 
-    For work that runs in a context of its own; a tenth of the time of `bind`.
+    For work that runs in a context of its own; a tenth of the time of `bind`. The trace id of an
+    event without a `traceparent` is the one that its spans have, made when a line is written.
     """
     _case.set((case_id, traceparent))
 
 
 def trace_id_of(traceparent: str | None) -> str | None:
     """The trace id in a W3C `traceparent`; `None` if there is none."""
-    found = re.fullmatch(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-.*", traceparent or "")
-    return found[1] if found else None
+    found = read_traceparent(traceparent)
+    return found.trace_id if found else None
 
 
 def configure(
@@ -141,8 +144,7 @@ def _add_case(_logger: object, _method: str, fields: Fields) -> Fields:
     if bound is not None:
         case_id, traceparent = bound
         fields.setdefault("case_id", case_id)
-        if (trace_id := trace_id_of(traceparent)) is not None:
-            fields.setdefault("trace_id", trace_id)
+        fields.setdefault("trace_id", trace_id_for(case_id, traceparent))
     return fields
 
 

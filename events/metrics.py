@@ -129,6 +129,11 @@ _ALL = (
     _counter("projection_records", "Records written to the projection.", "topic"),
     _counter("projection_skipped", "Records that it could not read.", "topic", "reason"),
     _counter("projection_rebuilds", "Times that its file was thrown away.", "reason"),
+    # traces
+    _counter("trace_spans", "Spans of cases that were exported."),
+    _counter("trace_refused", "Exports that failed, and are tried again."),
+    _counter("trace_skipped", "Results that could not be read."),
+    _counter("trace_forgotten", "Cases not remembered for lack of room; their times are guesses."),
     # processes
     _gauge("consumer_lag", "Records a group has not done.", *_PARTITION),
     _gauge("consumer_committed_lag", "Records at or behind its committed offset.", *_PARTITION),

@@ -121,6 +121,10 @@ class Settings(BaseSettings):
     projection_interval_s: float = Field(default=0.25, ge=0.01, le=10)
     """How often the projection looks for new records: what comes between is written at once."""
 
+    trace_cases_max: int = Field(default=100_000, ge=100)
+    """Open cases that `caseworks trace export` remembers, of some 2 KB each; of others the times of
+    steps are estimated."""
+
     in_flight_max: int = Field(default=256, ge=1, le=100_000)
     """Tasks that one agent runs at once in one process, beside the agent's own limit."""
     in_flight_bytes_max: int = Field(default=67_108_864, ge=1)

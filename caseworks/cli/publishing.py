@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from events.settings import Settings
     from schemas.event import Event
 
-ATTRIBUTES = frozenset(("type", "data", "id", "source", "subject", "tenant", "priority"))
+ATTRIBUTES = frozenset(
+    ("type", "data", "id", "source", "subject", "tenant", "priority", "traceparent")
+)
 
 Text = Annotated[str, typer.Option(show_default=False)]
 
@@ -36,12 +38,19 @@ def publish(
     subject: Text = "",
     tenant: Text = "",
     priority: Annotated[str, typer.Option(help="urgent, normal or deferred.")] = "normal",
+    traceparent: Annotated[
+        str,
+        typer.Option(
+            help="The trace that it is part of.", envvar="TRACEPARENT", show_default=False
+        ),
+    ] = "",
     bootstrap: BootstrapOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Publish a business event, and with --wait follow its case to the answer."""
     settings = settings_of(bootstrap)
     given = {"id": id, "source": source, "subject": subject, "tenant": tenant, "priority": priority}
+    given["traceparent"] = traceparent
     if (file is None) == (not type):
         raise typer.BadParameter("give either TYPE and JSON, or --file", context)
     if file is not None:
@@ -94,11 +103,14 @@ def _event(fields: dict[str, Any], place: str) -> Event:
     from pydantic import ValidationError
 
     from caseworks.client import new_event
+    from events.trace_ids import read_traceparent
 
     data = fields["data"]
     if not isinstance(data, dict):
         raise typer.BadParameter(f"{place}: the data must be a JSON object")
     known = {name: v for name, v in fields.items() if name != "data" and v not in ("", None)}
+    if "traceparent" in known and read_traceparent(str(known["traceparent"])) is None:
+        raise typer.BadParameter(f"{place}: no W3C traceparent: {known['traceparent']!r}")
     try:
         return new_event(known.pop("type"), data, **known)
     except ValidationError as error:

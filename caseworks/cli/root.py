@@ -29,6 +29,7 @@ from caseworks.cli.results import results
 from caseworks.cli.roles import coordinator, worker
 from caseworks.cli.schemas import schemas
 from caseworks.cli.topics import topics
+from caseworks.cli.trace import trace
 from caseworks.cli.up import up
 from caseworks.cli.workflow import workflow
 
@@ -63,6 +64,7 @@ app.command(rich_help_panel=PARTS)(worker)
 app.command(rich_help_panel=PARTS)(api)
 app.command(rich_help_panel=PARTS)(projection)
 app.add_typer(insight, name="insight", rich_help_panel=PARTS)
+app.add_typer(trace, name="trace", rich_help_panel=PARTS)
 app.add_typer(kafka, name="kafka", rich_help_panel=PARTS)
 app.add_typer(topics, name="topics", rich_help_panel=PARTS)
 app.add_typer(schemas, name="schemas", rich_help_panel=PARTS)

@@ -84,6 +84,7 @@ def _cast(
     """Children are quiet unless asked to speak; their ports follow ours."""
     from caseworks.api.extra import HINT, missing
     from caseworks.stage import Cast
+    from caseworks.tracing.otlp import is_installed, is_wanted
 
     asked = "log_level" in settings.model_fields_set
     absent = missing() if console else []
@@ -97,6 +98,7 @@ def _cast(
         insight=insight,
         console=console,
         api=console and not absent,
+        traces=is_wanted() and is_installed(),
     )
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextvars
 import io
 import json
 import logging
@@ -12,7 +13,16 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events.logs import TEXT_CHARS_MAX, bind, clean, configure, get_logger, trace_id_of
+from events.logs import (
+    TEXT_CHARS_MAX,
+    bind,
+    bind_case,
+    clean,
+    configure,
+    get_logger,
+    trace_id_of,
+)
+from events.trace_ids import trace_id_for
 
 FORGED = "hello\r\n\x1b[2J\x9b31m\u202ereversed\u2028next"
 
@@ -172,3 +182,20 @@ def test_the_trace_id_is_read_from_traceparent(
     traceparent: str | None, trace_id: str | None
 ) -> None:
     assert trace_id_of(traceparent) == trace_id
+
+
+def test_a_case_whose_event_came_without_a_trace_has_its_own_in_every_line() -> None:
+    def told(case_id: str, traceparent: str | None) -> str:
+        out = io.StringIO()
+        configure(stream=out)
+        contextvars.copy_context().run(tell, case_id, traceparent)
+        [line] = lines(out)
+        return str(line["trace_id"])
+
+    def tell(case_id: str, traceparent: str | None) -> None:
+        bind_case(case_id, traceparent)
+        get_logger("ours").info("hello")
+
+    assert told("c1", None) == told("c1", "nonsense") == trace_id_for("c1", None)
+    assert told("c2", None) != told("c1", None)
+    assert told("c1", f"00-{'ab' * 16}-{'cd' * 8}-01") == "ab" * 16
