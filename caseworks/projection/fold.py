@@ -37,6 +37,8 @@ from schemas.letter_audit import LetterHandled
 
 TEXT_CHARS_MAX = 2_000
 """Of an error or a reason; the letter itself has the whole."""
+UNREADABLE = (ValueError, TypeError, LookupError, ArithmeticError, RecursionError)
+"""What a record makes of reading it that is not as it should be: amounts, versions, depth."""
 _MARK = b'{"closed":'
 _POSITION_KEY = b"\0pos"
 _HANDLED = {"replay": "replayed", "drop": "dropped"}
@@ -104,7 +106,7 @@ class Batch:
             fold = self._folds[topic] = _folding(topic, self.topics)
         try:
             fold(self, message)
-        except (ValueError, TypeError, LookupError, OverflowError) as error:
+        except UNREADABLE as error:
             self.skip(topic, type(error).__name__)
 
     def finish(self) -> None:
@@ -114,7 +116,7 @@ class Batch:
                 continue
             try:
                 _take_state(patch, read_state(patch.value), patch.value)
-            except (ValueError, OverflowError) as error:
+            except UNREADABLE as error:
                 self.skip(self.topics.cases, type(error).__name__)
                 patch.log = patch.status = None
 

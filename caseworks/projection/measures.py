@@ -12,7 +12,7 @@ BUCKET_GROWTH = 1.1
 """Each bucket of durations ends a tenth above where it begins: a quantile is off by 5 %."""
 _LOG_GROWTH = log(BUCKET_GROWTH)
 NANO = Decimal(1_000_000_000)
-NANO_MAX = 2**62
+NANO_MOST = Decimal(2**62)
 
 
 def instant_of(epoch_ms: int | None) -> str | None:
@@ -39,8 +39,11 @@ def usd_of(nanousd: int | None) -> str:
 
 @lru_cache(maxsize=4096)  # most costs are few different ones
 def nanousd_of(usd: str) -> int:
-    """Billionths of a dollar of a decimal string, within what a column holds."""
-    return max(-NANO_MAX, min(NANO_MAX, int(Decimal(usd) * NANO)))
+    """Billionths of a dollar of a decimal string, within what a column holds.
+
+    Raises `ArithmeticError` for what is none.
+    """
+    return int(max(-NANO_MOST, min(NANO_MOST, Decimal(usd) * NANO)))
 
 
 @lru_cache(maxsize=4096)

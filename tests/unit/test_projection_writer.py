@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from caseworks.projection.connection import projection_path
@@ -18,7 +20,7 @@ from events.errors import SetupError
 from events.memory import MemoryBroker
 from events.metrics import Prometheus
 from events.settings import Settings
-from tests.unit.machine import START
+from tests.unit.machine import START, Machine
 from tests.unit.projected import (
     Story,
     differences,
@@ -89,6 +91,24 @@ def test_it_equals_the_changelog_however_reads_are_cut(world: World, seed: int) 
             del told[:n]
             running.run_once()
     assert world.differences() == []
+
+
+SPOILT: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "of a later version": lambda state: {**state, "v": 99},
+    "an amount that is none": lambda state: {**state, "usage": {"usd": "much"}},
+    "an amount without end": lambda state: {**state, "usage": {"usd": "1e999999999999999999"}},
+    "nested without end": lambda state: {**state, "more": msgspec.Raw(b"[" * 100_000)},
+}
+
+
+@pytest.mark.parametrize("how", SPOILT)
+def test_a_state_that_nobody_can_read_is_counted_and_passed_over(world: World, how: str) -> None:
+    good = world.story.state(Machine())
+    spoilt = msgspec.json.encode(SPOILT[how](msgspec.json.decode(good.value or b"")))
+    put(world.broker, [world.story.changelog(b"case-x", spoilt), good])
+    model = world.catch_up()
+    assert [line.case_id for line in model.cases().items] == [(good.key or b"").decode()]
+    assert b"caseworks_projection_skipped_total{" in world.telemetry.text()
 
 
 def test_the_comparison_sees_a_row_that_is_wrong(world: World) -> None:
