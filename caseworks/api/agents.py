@@ -17,7 +17,7 @@ from caseworks.api.binding import Accepted, Reading
 from caseworks.api.cases import IdempotencyKey, Strict
 from caseworks.api.documents import documented
 from caseworks.api.idempotency import key_of
-from caseworks.api.parts import Parts, answer, caller_of
+from caseworks.api.parts import Parts, answer, caller_of, check_json
 from caseworks.api.problems import Problem
 from caseworks.api.waiting import RefusedError
 from caseworks.app import direct_type
@@ -158,12 +158,12 @@ def _work(router: APIRouter, parts: Parts) -> None:
         case_id = wanted.event.case_id
         if key is not None:
             known = await parts.looked_up(lambda: parts.read.case(case_id))
-            if known is not None and known.status in CLOSED:
+            if known is not None and known.status in CLOSED and caller.sees(known.tenant):
                 return answer(_task_of(known, agent))
         future = parts.waiting.expect(case_id)
         try:
             await parts.events.publish([wanted])
-        except Problem:
+        except BaseException:
             parts.waiting.forget(case_id, future)
             raise
         parts.remember(case_id, wanted.event.tenant)
@@ -239,12 +239,13 @@ def _accept(parts: Parts, caller: Caller, agent: str, data: Any, key: str | None
     if not is_direct(parts, agent):
         told = f"{agent} is asked within workflows only: declare it with @app.agent(direct=True)"
         raise Problem("not-found", told)
-    given = key_of(key)
-    reading = Reading(parts.intake, caller, parts.clock(), given)
+    check_json(data)
+    given, route = key_of(key), f"agents/{agent}"
+    stands_for = None if given is None else f"{route}\n{given}"
+    reading = Reading(parts.intake, caller, parts.clock(), stands_for)
     more = {} if given is not None else {"id": str(uuid4())}
     wanted = reading.event_of(direct_type(agent), data, **more)
     if given is not None:
-        route = f"agents/{agent}"
         parts.seen.begin(caller, route, given, wanted.record.value or b"")
     return wanted
 

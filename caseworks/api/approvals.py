@@ -13,10 +13,9 @@ from caseworks import approvals, inbox
 from caseworks.api.auth import Caller
 from caseworks.api.cases import NOTE_CHARS_MAX, Cursor, Filter, Limit, Strict
 from caseworks.api.documents import documented
-from caseworks.api.parts import Parts, answer, caller_of
+from caseworks.api.parts import Parts, answer, caller_of, check_json
 from caseworks.api.problems import Problem
 from caseworks.projection.views import ApprovalView, Page
-from events.envelope import is_hostile
 from events.errors import PayloadError, SetupError
 from schemas.approval import ApprovalEnded
 from schemas.commands import Decision
@@ -92,8 +91,7 @@ def routes(parts: Parts) -> APIRouter:
         """Answer a question. 409 tells what happened when it is too late."""
         caller = caller_of(request)
         caller.need("decide")
-        if is_hostile(body.output):
-            raise Problem("invalid", "nested too deep, or a number that is out of range")
+        check_json(body.output)
         await _need(parts, caller, approval_id)
         told = await parts.looked_up(lambda: _decide(parts, caller, approval_id, body))
         return answer(told, 200 if told.state == "decided" else 202)

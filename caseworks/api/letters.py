@@ -15,7 +15,7 @@ from starlette.responses import Response
 from caseworks.api.auth import Caller
 from caseworks.api.cases import Cursor, Filter, Limit, Strict, Time, aware
 from caseworks.api.documents import documented
-from caseworks.api.parts import Parts, answer, caller_of
+from caseworks.api.parts import Parts, answer, caller_of, check_json
 from caseworks.api.problems import Problem
 from caseworks.cli.dlq.asked import Asked
 from caseworks.cli.dlq.jobs import Desk
@@ -240,6 +240,7 @@ def _runs(router: APIRouter, parts: Parts) -> None:
     async def replay_letters(request: Request, body: ReplayBody) -> Response:
         """Put dead letters back: tasks into their cases, events and commands where they were."""
         caller = caller_of(request)
+        check_json(body.patch, body.edit)
         asked = Asked(
             action="replay",
             places=tuple(map(place_of, body.places)),

@@ -34,6 +34,7 @@ from caseworks.projection.views import (
 from coordinator.intake import Intake
 from events.broker import Broker
 from events.dispatch import Clock
+from events.envelope import is_hostile
 from events.errors import PayloadError
 from events.metrics import Telemetry
 from events.settings import Settings
@@ -158,6 +159,17 @@ def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = No
     """A value as JSON."""
     body = msgspec.json.encode(value, enc_hook=_plain)
     return Response(body, status, dict(headers or {}), "application/json")
+
+
+def check_json(*values: Any) -> None:
+    """What goes into a message must come out of it again. Raises `Problem`."""
+    for value in values:
+        if is_hostile(value):
+            raise Problem("invalid", "nested too deep, or a number that is out of range")
+        try:
+            msgspec.json.encode(value)
+        except UnicodeEncodeError:
+            raise Problem("invalid", "a text holds half of a character") from None
 
 
 def _plain(value: Any) -> Any:

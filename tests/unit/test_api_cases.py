@@ -19,7 +19,7 @@ from events.settings import Settings
 from schemas.commands import Cancel, Signal
 from schemas.control import PauseOrder
 from schemas.feedback import Feedback
-from tests.unit.api_world import AT, World, bearer, case, keyed, shop, until, world
+from tests.unit.api_world import AT, Order, World, bearer, case, keyed, shop, until, world
 
 pytestmark = pytest.mark.anyio
 LAMP = {"item": "lamp", "price": 140}
@@ -106,6 +106,32 @@ async def test_feedback_that_says_nothing_or_too_much_is_refused(body: Any) -> N
         assert (await api.post("/cases/c1/feedback", json=body)).status_code == 422
 
 
+HALF = '"half of a character: \\ud800"'
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/cases/c1/feedback", f'{{"correction": {HALF}}}'),
+        ("/cases/c1/signal", f'{{"name": "paid", "data": {{{HALF}: 1}}}}'),
+        ("/agents/price-check/tasks", f'{{"item": {HALF}, "price": 1}}'),
+        ("/agents/price-check/process", f'{{"item": {HALF}, "price": 1}}'),
+        ("/letters/replay", f'{{"places": ["cw.events.dlq:0:0"], "edit": {HALF}}}'),
+        ("/letters/replay", f'{{"places": ["cw.events.dlq:0:0"], "patch": {HALF}}}'),
+        (
+            "/approvals/c1:x/decision",
+            f'{{"decision": "correct", "action_hash": "x", "output": {HALF}}}',
+        ),
+    ],
+)
+async def test_text_that_no_message_can_hold_is_refused(path: str, body: str) -> None:
+    async with world() as api:
+        api.reader.change(case("c1"))
+        told = await api.post(path, content=body, headers={"Content-Type": "application/json"})
+
+        assert (told.status_code, told.json()["type"]) == (422, "urn:caseworks:problem:invalid")
+
+
 # --- agents asked alone
 
 
@@ -138,6 +164,21 @@ def at_work(broker: MemoryBroker, app: App) -> Iterator[None]:
 
 async def ready(api: World) -> None:
     await until(lambda: not api.api.parts.waiting.trouble)
+
+
+def two_agents() -> App:
+    """Two agents that may be asked alone."""
+    app = App("two")
+
+    @app.agent(direct=True)
+    async def price_check(order: Order) -> str:
+        return order.item
+
+    @app.agent(direct=True)
+    async def stock(order: Order) -> str:
+        return order.item
+
+    return app
 
 
 async def test_an_agent_answers_whoever_waits() -> None:
@@ -216,6 +257,30 @@ async def test_what_an_agent_cannot_be_asked_is_refused(agent: str, body: Any, s
             told = await api.post(f"/agents/{agent}/{way}", json=body)
             assert told.status_code == status
         assert api.records(api.settings.topics.events) == []
+
+
+async def test_the_same_key_for_two_agents_is_two_tasks() -> None:
+    async with world(app=two_agents()) as api:
+        headers = {"Idempotency-Key": "k1"}
+        told = [
+            (await api.post(f"/agents/{agent}/tasks", json=LAMP, headers=headers)).json()["task_id"]
+            for agent in ("price-check", "stock")
+        ]
+
+        assert len(set(told)) == 2
+
+
+async def test_the_task_of_another_tenant_is_not_answered() -> None:
+    async with world(gate=keyed()) as api:
+        headers = {**bearer("acme"), "Idempotency-Key": "k1"}
+        told = await api.post("/agents/price-check/tasks", json=LAMP, headers=headers)
+        task_id = told.json()["task_id"]
+        api.reader.change(case(task_id, status="completed", tenant="other", output="theirs"))
+        known = await api.post(
+            "/agents/price-check/process?timeout_s=0", json=LAMP, headers=headers
+        )
+
+        assert "theirs" not in known.text
 
 
 async def test_an_event_that_intake_refuses_after_all_ends_the_wait() -> None:
