@@ -342,7 +342,10 @@ def _open_effects(broker: Broker, settings: Settings, now: float) -> Iterable[Ef
 
 def _alerts(settings: Settings, now: float) -> tuple[Alert, ...]:
     """What fires, as insight wrote it last. Raises `SetupError` where it did not lately."""
-    found = read_snapshot(path_of(settings.data_dir, settings.namespace))
+    try:
+        found = read_snapshot(path_of(settings.data_dir, settings.namespace))
+    except SetupError:  # its message names a path of this machine, and the API tells this to others
+        raise SetupError("insight has not run here", hint="caseworks insight") from None
     at = _epoch(found.get("at"))
     if at is None or now - at > INSIGHT_OLD_S:
         raise SetupError("insight has not written anything lately", hint="caseworks insight")

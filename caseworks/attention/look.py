@@ -26,6 +26,8 @@ from schemas.control import Breaker, Pause
 
 TEXT_CHARS = 200
 """Of what others wrote, so much is shown."""
+REPLAY_WHY = "its cause is mended"
+"""For the audit: a replay of a selection has to say why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,7 @@ def _cases(inputs: Inputs, now: float, limits: Limits) -> Iterator[Concern]:
     for each in inputs.parked:
         if each.at is None or now - each.at >= limits.parked_s:
             what = f"a case of {each.workflow} is parked: it waits for its dead letter"
-            again = command("dlq", "replay", "--dry-run", case=each.case_id)
+            again = command("dlq", "replay", "--dry-run", case=each.case_id, why=REPLAY_WHY)
             yield _case("parked", "warning", each, what, again)
     for each in inputs.escalated:
         what = f"a case of {each.workflow} was escalated: a person has to go on with it"
@@ -193,7 +195,13 @@ def _letters(letters: Iterable[LetterFact], limits: Limits) -> Iterator[Concern]
             what=short(f"{many} {whose}: {reason}"),
             why="--dry-run only says what a replay would do; without it, it is done",
             command=command(
-                "dlq", "replay", "--dry-run", agent=agent, topic=topic or None, reason=reason
+                "dlq",
+                "replay",
+                "--dry-run",
+                agent=agent,
+                topic=topic or None,
+                reason=reason,
+                why=REPLAY_WHY,
             ),
             page="letters",
         )

@@ -42,6 +42,7 @@ from tests.unit.attending import (
 )
 
 HOSTILE = "\x1b[2J'; rm -rf ~; $(id) `id` --yes \u202e\n"
+WHY = "--why=its cause is mended"
 
 
 def question(approval_id: str = "a1", *, asked_s: float = 60, left_s: float = 60) -> ApprovalFact:
@@ -77,7 +78,7 @@ def test_a_parked_case_is_told_once_it_has_stood_for_a_while() -> None:
     found = one(parked=(CaseFact(CASE, "ticket", NOW - 61),))
 
     assert (found.kind, found.severity) == ("parked", "warning")
-    assert typed(found) == ["dlq", "replay", "--dry-run", f"--case={CASE}"]
+    assert typed(found) == ["dlq", "replay", "--dry-run", f"--case={CASE}", WHY]
     assert look(Inputs(parked=(CaseFact(CASE, "ticket", NOW - 59),)), NOW).items == []
 
 
@@ -124,9 +125,16 @@ def test_dead_letters_are_one_line_for_each_agent_and_reason() -> None:
 
     assert (many.what, many.severity) == ("10 dead letters of triage: poison", "critical")
     assert many.since == "2026-09-21T14:12:22Z"
-    assert typed(many) == ["dlq", "replay", "--dry-run", "--agent=triage", "--reason=poison"]
+    assert typed(many) == ["dlq", "replay", "--dry-run", "--agent=triage", "--reason=poison", WHY]
     assert (timeout.what, timeout.severity) == ("a dead letter of triage: timeout", "warning")
-    assert typed(schema) == ["dlq", "replay", "--dry-run", f"--topic={events}", "--reason=schema"]
+    assert typed(schema) == [
+        "dlq",
+        "replay",
+        "--dry-run",
+        f"--topic={events}",
+        "--reason=schema",
+        WHY,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -283,7 +291,7 @@ def test_whatever_an_id_holds_its_command_is_one_command(text: str) -> None:
             assert words[-1] == text
             assert words[3:-1] == (["--"] if text.startswith("-") else [])
         elif each.kind == "dead letters" and text and text.isprintable():
-            assert words[4:] == ["--topic=cw.events.dlq", f"--reason={text}"]
+            assert words[4:] == ["--topic=cw.events.dlq", f"--reason={text}", WHY]
 
 
 def test_an_order_to_look_does_not_depend_on_the_order_of_what_was_seen() -> None:

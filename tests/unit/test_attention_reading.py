@@ -83,7 +83,7 @@ def test_the_command_reads_the_topics_and_says_what_it_cannot_see() -> None:
     assert told.keys() == {"approval", "breaker", "effect", "nobody", "dead letters"}
     assert told["effect"]["about"] == ID
     assert told["dead letters"]["command"] == (
-        "caseworks dlq replay --dry-run --agent=reply --reason=poison"
+        "caseworks dlq replay --dry-run --agent=reply --reason=poison --why='its cause is mended'"
     )
     assert any("there is no projection" in each for each in found["missing"])
     assert any("insight has not run here" in each for each in found["missing"])
@@ -288,7 +288,8 @@ async def test_the_api_tells_the_list_to_who_may_read_everything() -> None:
     assert of_a_tenant.status_code == 403
 
 
-def test_hints_on_real_records_can_be_typed() -> None:
+def test_hints_on_real_records_do_what_they_say() -> None:
+    """`effect resolve` wants to be told what was found out; `worker` and the like would run on."""
     command = prepared()
     command.produce(asked(), said("pending", until=None), said("unknown", claim=0))
     bury(command, died())
@@ -296,4 +297,8 @@ def test_hints_on_real_records_can_be_typed() -> None:
 
     assert len(found["items"]) >= 4
     for each in found["items"]:
-        typed(Concern(**each))
+        words = typed(Concern(**each))
+        if words[0] in ("dlq", "approvals", "case"):
+            assert command(*words).code == 0, command(*words)
+        elif words[0] == "effect":
+            assert "--did-not-happen" in command(*words).err
