@@ -16,14 +16,15 @@ from caseworks.attention.views import Attention, Concern
 from caseworks.insight import snapshot
 from caseworks.lag import LagReport
 from caseworks.lag.groups import groups_of
-from caseworks.projection.views import LetterView
+from caseworks.projection.views import LetterView, Page
 from events.broker import ConsumerSpec
 from events.envelope import rfc3339
 from events.errors import RetriableError, SetupError
 from events.memory import MemoryBroker
 from events.settings import Settings
 from events.topics import TopicSpec
-from schemas.control import Breaker
+from schemas.base import instant
+from schemas.control import Breaker, Pause
 from schemas.outcome import Failure
 from tests.unit.api_world import AT, FakeReader, bearer, case, keyed, world
 from tests.unit.api_world import NOW as API_NOW
@@ -174,9 +175,9 @@ def test_the_projection_tells_of_escalated_cases_failed_undoing_letters_and_spen
     assert told["approval"].approval_id == "a1"
 
 
-def test_letters_that_were_handled_are_not_told(tmp_path: Path) -> None:
-    letter = LetterView(
-        id="t/0/1",
+def letter(number: int, state: str = "waiting") -> LetterView:
+    return LetterView(
+        id=f"t/0/{number}",
         topic="t",
         agent="triage",
         reason="poison",
@@ -187,11 +188,46 @@ def test_letters_that_were_handled_are_not_told(tmp_path: Path) -> None:
         tenant=None,
         attempts=1,
         replays=0,
-        state="replayed",
+        state=state,
         size=1,
     )
-    reads = FakeReader(dead=[letter])
+
+
+def test_letters_that_were_handled_are_not_told(tmp_path: Path) -> None:
+    reads = FakeReader(dead=[letter(1, "replayed")])
+
     assert kinds(lookout(MemoryBroker(), tmp_path, reads).look()).keys() == set()
+
+
+class ManyLetters(FakeReader):
+    """Three thousand dead letters, page by page."""
+
+    def letters(self, *, limit: int = 50, cursor: str | None = None, **_: Any) -> Page[LetterView]:
+        start = int(cursor or 0)
+        end = min(start + limit, 3_000)
+        items = [
+            letter(number, "waiting" if number % 2 else "dropped") for number in range(start, end)
+        ]
+        return Page(items=items, next=str(end) if end < 3_000 else None)
+
+
+def test_the_newest_letters_are_looked_at_page_by_page_and_the_rest_is_named(
+    tmp_path: Path,
+) -> None:
+    found = lookout(MemoryBroker(), tmp_path, ManyLetters()).look()
+
+    assert kinds(found)["dead letters"].what == "1000 dead letters of triage: poison"
+    assert "dead letters: only the newest 2000 were looked at" in found.missing
+
+
+def test_a_call_that_may_be_under_way_is_not_told_and_who_paused_itself_is(
+    staffed: CommandLine,
+) -> None:
+    staffed.produce(said("pending", until=instant(NOW + 30)))
+    staffed.produce(decided(Pause(agent="triage", paused=True, by="cw-fleet-triage-0")))
+    [found] = staffed("attention", "--json").lines
+
+    assert [(each["kind"], each["severity"]) for each in found["items"]] == [("paused", "critical")]
 
 
 # ---- what cannot be read
