@@ -5,7 +5,8 @@ Theory of operation
 While somebody listens, the hub asks the projection a few times a second which cases changed, and
 makes one chunk of bytes of it for each distinct wish (topics and tenant); clients share chunks. A
 client that does not take its chunks loses its stream: its queue is full, or the server's socket
-takes nothing for too long. It comes back with `Last-Event-ID` and goes on where it was.
+takes nothing for too long. It comes back with `Last-Event-ID` and goes on where it was; so does
+every client after `LASTS_S`, because who may listen is looked at when a stream begins.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ TICK_S = 0.25
 OVERVIEW_S = 0.5
 APPROVALS_S = 1.0
 HEARTBEAT_S = 15.0
+LASTS_S = 900.0
+"""Then a stream ends and its client comes again; one whose key counts no more stays out."""
 CLIENTS_A_SECOND = 4_000
 """With more clients than this, overviews come less often: each is a write for every one."""
 CHANGES_MAX = 2_000
@@ -172,6 +175,8 @@ class Hub:
                 await self._tick(monotonic())
             except CaseworksError as error:  # no projection now: it is asked again
                 log.debug("api_stream", error=str(error))
+            except Exception:  # else no stream would hear anything again
+                log.exception("api_stream")
             await asyncio.sleep(TICK_S)
         self._seq, self._asked, self._overview = -1, None, b""
 
@@ -249,6 +254,7 @@ class Streams:
     hub: Hub
     settings: Settings
     telemetry: Telemetry
+    lasts_s: float = LASTS_S
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["route_name"] = ROUTE
@@ -259,6 +265,7 @@ class Streams:
         client = self.hub.join(wish)
         gone = asyncio.ensure_future(_disconnect(receive))
         gone.add_done_callback(lambda _done: client.end("gone"))
+        over = asyncio.get_running_loop().call_later(self.lasts_s, client.end, "closed")
         try:
             missed = await self.hub.since(wish, after) if after is not None else b""
             await send({"type": "http.response.start", "status": 200, "headers": HEAD})
@@ -271,6 +278,7 @@ class Streams:
             client.end("slow")
         finally:
             gone.cancel()
+            over.cancel()
             self.hub.leave(client)
         if client.ended in ("slow", "full"):
             self._drop(scope, client.ended)

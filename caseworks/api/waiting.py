@@ -103,7 +103,10 @@ class Waiting:
             except CaseworksError as error:
                 self.trouble = f"the results cannot be read: {error}"
                 log.warning("api_results", error=str(error))
-                self._stop.wait(AGAIN_S)
+            except Exception:  # else nobody would hear of results again
+                self.trouble = "the results cannot be read: see the log"
+                log.exception("api_results")
+            self._stop.wait(AGAIN_S)
 
     def _follow(self, loop: asyncio.AbstractEventLoop) -> None:
         starts = ends(self._broker, partitions_of(partition_counts(self._broker), self._topics))

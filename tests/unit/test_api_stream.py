@@ -12,11 +12,13 @@ import pytest
 
 from caseworks.api.auth import Caller
 from caseworks.api.problems import Problem
-from caseworks.api.stream import Client, Hub, Wish, wish_of
+from caseworks.api.stream import Client, Hub, Streams, Wish, wish_of
 from events import metrics
-from events.broker import Record
+from events.broker import ConsumerSpec, Record
 from events.envelope import record_of
 from events.errors import SetupError
+from events.memory import MemoryBroker
+from events.memory.consumer import MemoryConsumer
 from events.settings import Settings
 from schemas.alert import Alert
 from schemas.base import instant
@@ -132,19 +134,23 @@ async def test_a_client_whose_queue_is_full_is_dropped_and_the_others_are_not() 
 
 
 class Away(FakeReader):
-    """A projection that is away for a while."""
+    """A projection that fails at first."""
 
-    tries = 0
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+        self.tries = 0
 
     def changes(self, after: int, limit: int = 1000) -> tuple[int, list[str]]:
         self.tries += 1
         if self.tries < 3:
-            raise SetupError("away")
+            raise self.error
         return super().changes(after, limit)
 
 
-async def test_a_projection_that_is_away_ends_no_stream() -> None:
-    reader = Away()
+@pytest.mark.parametrize("error", [SetupError("away"), RuntimeError("nobody thought of it")])
+async def test_a_projection_that_fails_ends_no_stream(error: Exception) -> None:
+    reader = Away(error)
     made = Hub(reader, Settings(), lambda: NOW, metrics.NULL)
     client = made.join(CASES)
     await begun(made)
@@ -152,6 +158,24 @@ async def test_a_projection_that_is_away_ends_no_stream() -> None:
 
     assert (await heard(client, "case"))[0]["case_id"] == "c1"
     await made.close()
+
+
+async def test_a_stream_ends_after_a_while_so_that_its_key_is_looked_at_again() -> None:
+    told: list[Any] = []
+
+    async def send(message: Any) -> None:
+        told.append(message)
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    async with hub() as (made, _), asyncio.timeout(10):
+        streams = Streams(made, Settings(), metrics.NULL, lasts_s=0.01)
+        scope = {"caller": ANYBODY, "query_string": b"topics=cases", "headers": []}
+        await streams(scope, receive, send)
+
+        assert told[-1] == {"type": "http.response.body", "body": b""}
+        assert made.open == 0
 
 
 async def test_ten_thousand_streams_are_open_and_not_one_more() -> None:
@@ -193,6 +217,26 @@ def test_topics_are_read_from_the_query(query: bytes, topics: set[str], cases: s
 def test_topics_that_are_none_or_not_theirs_are_refused(query: bytes, caller: Caller) -> None:
     with pytest.raises(Problem):
         wish_of(query, caller)
+
+
+class Odd(MemoryBroker):
+    """Fails in a way that nobody thought of when results are first read."""
+
+    failed = False
+
+    def consumer(self, spec: ConsumerSpec) -> MemoryConsumer:
+        if ".reader." in spec.group and not self.failed:
+            self.failed = True
+            raise RuntimeError("nobody thought of it")
+        return super().consumer(spec)
+
+
+async def test_results_are_read_again_after_any_error() -> None:
+    broker = Odd()
+    async with world(broker=broker) as api:
+        await until(lambda: not api.api.parts.waiting.trouble)
+
+        assert broker.failed
 
 
 async def test_alerts_of_analytics_reach_the_streams() -> None:
