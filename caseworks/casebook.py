@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from events.partitioner import partition_of
 from events.settings import Settings
 from schemas.lean_case import CLOSED, Case, ClosedCase
 
+STATES_MAX = 500
+"""Of one case: what is drawn of it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -23,6 +27,8 @@ class Found:
     case: Case | None = None
     closed: ClosedCase | None = None
     results: tuple[Delivered, ...] = ()
+    states: tuple[tuple[Case, float], ...] = ()
+    """Its whole states that are still kept, the newest, each with when it was written."""
 
     @property
     def status(self) -> str:
@@ -55,22 +61,24 @@ def find(broker: Broker, settings: Settings, case_id: str) -> Found | None:
     [source] = _home(counts, topics.cases, case_id)
     case: Case | None = None
     closed: ClosedCase | None = None
+    states: deque[tuple[Case, float]] = deque(maxlen=STATES_MAX)
     with closing(broker.reader()) as reader:
         for message in records(reader, source):
             if message.key == case_id.encode():
                 match read_state(message):
                     case Case() as found:
                         case, closed = found, None
+                        states.append((found, message.timestamp_ms / 1000))
                     case ClosedCase() as found:
                         closed = found
                     case None:  # its tombstone
                         case = closed = None
         if case is not None and closed is None and case.status not in CLOSED:
-            return Found(case_id, case)
+            return Found(case_id, case, states=tuple(states))
         results = tuple(_results(reader, settings, counts, case_id, case))
     if case is None and closed is None and not results:
         return None
-    return Found(case_id, case, closed, results)
+    return Found(case_id, case, closed, results, tuple(states))
 
 
 def _home(counts: dict[str, int], topic: str, key: str) -> list[TopicPartition]:

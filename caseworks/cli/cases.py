@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from caseworks.cli.base import BootstrapOption, JsonOption, deps_of, json_of, settings_of
-from caseworks.cli.output import plain, say, write_json, write_table
+from caseworks.cli.output import console, plain, say, write_json, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +39,7 @@ def show(
         return
     _head(found)
     write_table("", STEP_COLUMNS, _steps(found), right="2 3 4")
+    _draw(found, deps_of(context).clock())
     for asked in _questions(found):
         say(f"a person decides: caseworks approvals decide {asked} approve|reject|correct")
     for each in found.results:
@@ -124,6 +125,8 @@ def signal(
     say(f"case {case_id} was told {plain(name)}; caseworks case show {case_id}")
 
 
+DRAWING_WIDTH = 160
+"""Columns at most, however wide the terminal is."""
 STEP_COLUMNS = ("step", "status", "attempts", "ms", "confidence", "agent", "error")
 
 
@@ -148,6 +151,33 @@ def _steps(found: Found) -> Iterator[tuple[object, ...]]:
         sure = "" if step.confidence is None else f"{step.confidence:.2f}"
         why = step.error.message if step.error else ""
         yield name, standing(step), step.attempt, ms, sure, step.agent, why
+
+
+_STYLES = {"done": "green", "retry": "yellow", "failed": "red", "abandoned": "red"}
+
+
+def _draw(found: Found, now: float) -> None:
+    """Each attempt and wait as a bar on the time axis of the case, as wide as the terminal."""
+    from rich.text import Text
+
+    from caseworks.bars import bars_of, drawn
+
+    result = found.results[-1].result if found.results else None
+    bars = bars_of(found.states, result)
+    if not bars:
+        return
+    for bar in bars:
+        bar.label, bar.why = plain(bar.label), plain(bar.why)
+    end = max(bar.end or bar.start for bar in bars)  # clocks of two machines may differ
+    end = max(end, result.closed_at.timestamp() if result else now)
+    out = console()
+    head, lines = drawn(bars, found.states[0][0].opened, end, min(out.width, DRAWING_WIDTH))
+    say(head)
+    for line in lines:
+        text = Text(f"{line.label}  ", no_wrap=True, overflow="ignore")
+        text.append(line.axis, _STYLES.get(line.outcome, ""))
+        text.append(f"  {line.note}")
+        out.print(text, crop=False)
 
 
 def _head(found: Found) -> None:
