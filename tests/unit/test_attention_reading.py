@@ -206,7 +206,8 @@ class ManyLetters(FakeReader):
         start = int(cursor or 0)
         end = min(start + limit, 3_000)
         items = [
-            letter(number, "waiting" if number % 2 else "dropped") for number in range(start, end)
+            letter(number, "waiting" if number >= 1_000 else "dropped")
+            for number in range(start, end)
         ]
         return Page(items=items, next=str(end) if end < 3_000 else None)
 
