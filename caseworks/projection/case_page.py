@@ -27,6 +27,7 @@ from caseworks.projection.views import (
 )
 from coordinator.versions import note_key, plan_of
 from coordinator.workflow import Plan
+from events.trace_ids import trace_id_for
 from schemas.lean_case import Case, StepState
 from schemas.result import Result, StepReport
 from schemas.usage import NOTHING, Usage
@@ -34,7 +35,6 @@ from schemas.usage import NOTHING, Usage
 BESIDE_MAX = 100
 """Questions, letters and items of a map shown on a case's page, of each."""
 _ENDED = frozenset(("done", "skipped", "failed", "abandoned"))
-_TRACEPARENT_PARTS = 4
 
 
 class _Known:
@@ -80,7 +80,7 @@ def case_view(reading: Reading, case_id: str) -> CaseView | None:
         output=ended.output if ended else None,
         confidence=known.confidence,
         usage=_usage(said.usage if said else None),
-        trace_id=_trace_id(case),
+        trace_id=trace_id_for(case_id, case.event.traceparent) if case else None,
         degraded={
             k: v.model_dump(mode="json") for k, v in (ended.degraded if ended else {}).items()
         },
@@ -162,12 +162,6 @@ def _usage(usage: Usage | None) -> UsageView:
         calls=spent.calls,
         iterations=spent.iterations,
     )
-
-
-def _trace_id(case: Case | None) -> str | None:
-    """Of the W3C trace context that the event came with."""
-    parts = (case.event.traceparent or "").split("-") if case else []
-    return parts[1] if len(parts) >= _TRACEPARENT_PARTS else None
 
 
 def _results(known: _Known) -> Iterator[ResultView]:

