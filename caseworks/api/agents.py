@@ -370,7 +370,7 @@ async def _order(
         decided = fleet.order(parts.broker, parts.settings, order, now, wait_s)
         return decided or _standing(parts, agent)
 
-    decided = await parts.looked_up(ask)
+    decided = await parts.waited_for(ask)
     done = isinstance(decided, Pause) and decided.paused == paused
     return answer(Ordered(decided=decided if done else None), 200 if done else 202)
 

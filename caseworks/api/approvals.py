@@ -93,7 +93,7 @@ def routes(parts: Parts) -> APIRouter:
         caller.need("decide")
         check_json(body.output)
         await _need(parts, caller, approval_id)
-        told = await parts.looked_up(lambda: _decide(parts, caller, approval_id, body))
+        told = await parts.waited_for(lambda: _decide(parts, caller, approval_id, body))
         return answer(told, 200 if told.state == "decided" else 202)
 
     return router

@@ -310,7 +310,7 @@ async def _carry_out(
         told = f"{AT_ONCE} replays run already"
         raise Problem("conflict", told, headers={"Retry-After": "5"})
     async with busy:
-        return answer(await parts.looked_up(lambda: _serve(parts, caller, asked, text)))
+        return answer(await parts.waited_for(lambda: _serve(parts, caller, asked, text)))
 
 
 def _serve(parts: Parts, caller: Caller, asked: Asked, text: bytes) -> LetterRun:

@@ -139,7 +139,7 @@ def _looks(router: APIRouter, parts: Parts, lag: LagBook) -> None:
     async def show_lag(request: Request) -> Response:
         """How far behind each consumer group is: records, work, tokens, money."""
         _reads_all(caller_of(request))
-        report = await parts.looked_up(lag.report)
+        report = await parts.waited_for(lag.report)
         return answer(report.as_json())
 
     @router.get("/budgets", **documented(Spent))
@@ -185,7 +185,7 @@ def _orders(router: APIRouter, parts: Parts) -> None:
         caller.need("operate")
         caller.need_all_tenants()
         why = body.why if body else ""
-        return await parts.looked_up(lambda: _order(parts, caller, dependency, order, why))
+        return await parts.waited_for(lambda: _order(parts, caller, dependency, order, why))
 
 
 def _order(

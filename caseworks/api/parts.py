@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol, TypeVar
@@ -41,6 +42,8 @@ from events.settings import Settings
 
 ACCEPTED_MAX = 10_000
 """Tasks that are remembered until the projection knows them."""
+WORKERS = 16
+"""Threads for what waits: orders, decisions, replays, reports of the lag."""
 T = TypeVar("T")
 By = Literal["agent", "workflow", "tenant"]
 State = Literal["waiting", "replayed", "dropped"]
@@ -122,6 +125,9 @@ class Parts:
     """What other parts tell, by the name of its route: `attention`, `insight`."""
     order_timeout_s: float = 5.0
     """How long to wait for the effect of an order or a decision."""
+    workers: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(WORKERS, thread_name_prefix="work")
+    )
     accepted: OrderedDict[str, str | None] = field(default_factory=OrderedDict)
     """Cases that were opened here a moment ago, and their tenants."""
 
@@ -134,6 +140,10 @@ class Parts:
     async def looked_up(self, look: Callable[[], T]) -> T:
         """What a question to the projection or the broker answers; asked on another thread."""
         return await asyncio.to_thread(look)
+
+    async def waited_for(self, work: Callable[[], T]) -> T:
+        """What comes of work that may take seconds; it keeps no question from being answered."""
+        return await asyncio.get_running_loop().run_in_executor(self.workers, work)
 
     async def need_case(self, caller: Caller, case_id: str) -> CaseView:
         """A case that the caller may see. Raises `Problem`."""

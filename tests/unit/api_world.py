@@ -278,6 +278,7 @@ async def world(
     clock: Callable[[], float] = lambda: NOW,
     extras: Mapping[str, Callable[[], Any]] | None = None,
     telemetry: metrics.Telemetry = metrics.NULL,
+    order_timeout_s: float = 0.05,
     **settings: Any,
 ) -> AsyncIterator[World]:
     """An API that serves, and a client of it."""
@@ -292,7 +293,7 @@ async def world(
     system = build(app or shop(), made, broker=broker, clock=clock, telemetry=telemetry)
     system.ensure_topics()
     reader = FakeReader()
-    api = create_api(system, reader, gate=gate, extras=extras, order_timeout_s=0.05)
+    api = create_api(system, reader, gate=gate, extras=extras, order_timeout_s=order_timeout_s)
     transport = httpx.ASGITransport(api.asgi)
     async with (
         api.framework.router.lifespan_context(api.framework),

@@ -336,6 +336,17 @@ async def test_an_order_is_sent_even_when_nobody_decides_now() -> None:
         )
 
 
+async def test_cases_are_read_while_many_orders_wait_for_the_controller() -> None:
+    async with world(order_timeout_s=1.0) as api:
+        orders = [asyncio.create_task(api.post("/agents/ship/pause")) for _ in range(40)]
+        await until(lambda: api.records(api.settings.topics.requests))
+        told = await api.get("/cases")
+
+        assert told.status_code == 200
+        assert not any(order.done() for order in orders)
+        await asyncio.gather(*orders)
+
+
 async def test_pauses_and_breakers_are_decided_by_the_controller() -> None:
     broker, app = MemoryBroker(), shop()
     with at_work(broker, app):
