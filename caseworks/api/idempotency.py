@@ -45,6 +45,10 @@ class Idempotency:
             raise Problem("invalid", f"the idempotency key {key!r} stands for another request")
         return seen
 
+    def forget(self, caller: Caller, route: str, key: str) -> None:
+        """Nothing was done under this key: what is mended may be sent under it."""
+        self._seen.pop((caller.name, route, key), None)
+
 
 def key_of(value: str | bytes | None) -> str | None:
     """The header `Idempotency-Key` as it counts. Raises `Problem` for one that is none."""

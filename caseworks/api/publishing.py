@@ -72,7 +72,12 @@ class Events:
                 status, answer, more = seen.answer
                 return status, answer, (*more, REPEATED)
         reading = Reading(self.intake, caller, self.clock(), key)
-        accepted = reading.events(headers, body)
+        try:
+            accepted = reading.events(headers, body)
+        except Problem:
+            if key is not None:
+                self.seen.forget(caller, ROUTE, key)
+            raise
         await self.publish(accepted)
         found = self._answer(accepted, batch=body.lstrip()[:1] == b"[" and _is_batch(headers))
         if seen is not None:

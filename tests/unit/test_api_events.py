@@ -160,6 +160,15 @@ async def test_an_idempotency_key_does_not_stand_for_another_body() -> None:
         assert len(await published(api)) == 1
 
 
+async def test_a_request_that_was_refused_does_not_use_its_key_up() -> None:
+    async with world() as api:
+        headers = {**BINARY, "idempotency-key": "k1"}
+        wrong = await api.post("/events", content='{"item": "lamp"}', headers=headers)
+        right = await api.post("/events", content=json.dumps(LAMP), headers=headers)
+
+        assert (wrong.status_code, right.status_code) == (422, 202)
+
+
 async def test_a_key_of_a_tenant_publishes_for_it_alone() -> None:
     async with world(gate=keyed()) as api:
         body = json.dumps(LAMP)
