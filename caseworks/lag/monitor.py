@@ -42,6 +42,9 @@ class LagMonitor:
             except CaseworksError as error:
                 log.warning("lag_unknown", error=str(error))
                 self._surveyor.close()
+            except Exception:  # else the gauges would stand still, and nobody knew
+                log.exception("lag_unknown")
+                self._surveyor.close()
         self._surveyor.close()
 
 

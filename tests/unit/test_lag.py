@@ -7,12 +7,13 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from threading import Event
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caseworks.lag import LagMonitor, State, Surveyor, behind, survey, tell, worst
+from caseworks.lag import LagMonitor, LagReport, State, Surveyor, behind, survey, tell, worst
 from caseworks.lag.costs import Attempt, Cost, read_attempt
 from caseworks.lag.counting import Facts, Found, Scan, count
 from caseworks.lag.holds import held_by
@@ -261,6 +262,23 @@ def test_a_monitor_measures_until_it_is_closed() -> None:
         while value() is None and time.monotonic() < deadline:
             time.sleep(0.01)
     assert value() == 2
+
+
+def test_a_monitor_goes_on_after_any_error() -> None:
+    looked = Event()
+
+    class Odd(Surveyor):
+        tries = 0
+
+        def look(self) -> LagReport:
+            self.tries += 1
+            if self.tries == 1:
+                raise RuntimeError("nobody thought of it")
+            looked.set()
+            return super().look()
+
+    with closing(LagMonitor(Odd(CommandLine().broker, LagWorld().settings), Prometheus(), 0.01)):
+        assert looked.wait(5)
 
 
 def test_a_survey_of_a_namespace_without_topics_finds_nothing() -> None:
