@@ -50,6 +50,16 @@ def test_an_event_is_published_with_what_was_said_of_it(command: CommandLine) ->
     assert (event.tenant, event.priority, event.data) == ("acme", "urgent", {"ticket_id": "7"})
 
 
+def test_an_event_may_be_part_of_a_trace(command: CommandLine, tmp_path: Path) -> None:
+    trace = f"00-{'ab' * 16}-{'cd' * 8}-01"
+    assert command("publish", "a.b", "{}", "--traceparent", trace).code == 0
+    file = tmp_path / "events.jsonl"
+    file.write_text(json.dumps({"type": "a.b", "data": {}, "traceparent": trace}))
+    assert command("publish", "--file", str(file)).code == 0
+    assert command("publish", "a.b", "{}").code == 0
+    assert sorted(str(event.traceparent) for event in sent(command)) == [trace, trace, "None"]
+
+
 def test_every_event_without_an_id_gets_one_of_its_own(command: CommandLine) -> None:
     one, other = (command("publish", "a.b", "{}", "--json").lines[0] for _ in range(2))
     assert one["id"] != other["id"]
@@ -69,6 +79,7 @@ def test_a_file_of_events_is_published(command: CommandLine, tmp_path: Path) -> 
         (("a.b", "{'x': 1}"), "the data is not JSON"),
         (("a.b",), "the data is not JSON"),
         (("a.b", "[1]"), "the data must be a JSON object"),
+        (("a.b", "{}", "--traceparent", "00-1-2-01"), "no W3C traceparent: '00-1-2-01'"),
         (("a.b", "{}", "--priority", "soon"), "priority: Input should be 'urgent'"),
         ((), "give either TYPE and JSON, or --file"),
         (("--file", "missing.jsonl"), "cannot read missing.jsonl"),

@@ -31,6 +31,7 @@ from events.memory import MemoryBroker
 from events.settings import Settings
 from events.trace_ids import TraceParent, case_span, publish_span, step_span, trace_id_for
 from schemas.event import Event
+from tests.unit.command_line import CommandLine
 from tests.unit.scripted_model import ScriptedModel, says
 from tests.unit.traced_app import OWN, app
 from tests.unit.workbench import Workbench
@@ -297,6 +298,12 @@ def test_the_standards_own_variable_switches_it_on(
 def test_the_exporter_says_what_is_missing() -> None:
     with pytest.raises(SetupError, match="OTEL_EXPORTER_OTLP_ENDPOINT is not set"):
         need_otlp({})
+
+
+def test_the_command_ends_at_once_when_nobody_said_where_traces_go() -> None:
+    ran = CommandLine()("trace", "export", "--once")
+    assert ran.code == 3
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318" in ran.err
 
 
 def test_without_an_endpoint_nothing_is_around_an_agent() -> None:
