@@ -226,7 +226,8 @@ class ProjectionWriter:
                 closed = round(result.closed_at.timestamp() * 1000)
                 if before:
                     tallies.amend(result, patch.tenant, read_result(before), closed)
-                    lines.append(result_view(Result.from_json(before)).to_json())
+                    with suppress(ValueError):  # its columns were read; a part is none of ours
+                        lines.append(result_view(Result.from_json(before)).to_json())
                 else:  # the first one is not kept any more
                     opened = round(result.opened_at.timestamp() * 1000)
                     tallies.add(result, patch.tenant, opened, closed)

@@ -111,6 +111,22 @@ def test_a_state_that_nobody_can_read_is_counted_and_passed_over(world: World, h
     assert b"caseworks_projection_skipped_total{" in world.telemetry.text()
 
 
+def test_a_result_that_is_half_readable_may_be_amended(world: World) -> None:
+    machine = Machine()
+    for step in ("triage", "billing", "kb", "reply"):
+        machine.says(step)
+    [result] = world.story.results(machine)
+    whole = msgspec.json.decode(result.value or b"")
+    odd = {**whole, "status": "of a later version"}
+    amending = {**whole, "amends": f"{whole['case_id']}:1"}
+    put(
+        world.broker,
+        [result._replace(value=msgspec.json.encode(each)) for each in (odd, amending)],
+    )
+    [line] = world.catch_up().cases().items
+    assert (line.case_id, line.status) == (whole["case_id"], "completed")
+
+
 def test_the_comparison_sees_a_row_that_is_wrong(world: World) -> None:
     put(world.broker, told_by(world, 1))
     world.catch_up().close()
