@@ -70,6 +70,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     breakers: dict[str, str]
     """By dependency that it calls: the state of its breaker."""
     paused: Any = None
+    """By whom and why; `null` as well for keys of one tenant: it may tell of others."""
 
 
 class Numbers(msgspec.Struct, frozen=True, kw_only=True):
@@ -217,9 +218,13 @@ def _looks(router: APIRouter, parts: Parts) -> None:
     @router.get("/agents/{agent}/health", **documented(Health))
     async def agent_health(request: Request, agent: AgentName) -> Response:
         """Whether an agent works: workers, tasks that wait, pauses, breakers."""
-        caller_of(request).need("read")
+        caller = caller_of(request)
+        caller.need("read")
         _need_agent(parts, agent)
-        return answer(await parts.looked_up(lambda: _health(parts, agent)))
+        found = await parts.looked_up(lambda: _health(parts, agent))
+        if caller.tenant is not None:
+            found = msgspec.structs.replace(found, paused=None)
+        return answer(found)
 
     @router.get("/agents/{agent}/metrics", **documented(Numbers))
     async def agent_metrics(request: Request, agent: AgentName) -> Response:

@@ -350,8 +350,7 @@ async def test_cases_are_read_while_many_orders_wait_for_the_controller() -> Non
 async def test_pauses_and_breakers_are_decided_by_the_controller() -> None:
     broker, app = MemoryBroker(), shop()
     with at_work(broker, app):
-        async with world(broker=broker, app=app) as api:
-            object.__setattr__(api.api.parts, "order_timeout_s", 10.0)
+        async with world(broker=broker, app=app, order_timeout_s=10.0) as api:
             paused = await api.post("/agents/price-check/pause")
             health = await api.get("/agents/price-check/health")
             opened = await api.post("/breakers/model/open", json={"why": "maintenance"})
@@ -363,6 +362,19 @@ async def test_pauses_and_breakers_are_decided_by_the_controller() -> None:
     assert (opened.status_code, opened.json()["decided"]["state"]) == (200, "open")
     assert [each["dependency"] for each in breakers.json()["items"]] == ["model"]
     assert resumed.json()["decided"]["paused"] is False
+
+
+async def test_a_key_of_a_tenant_sees_that_an_agent_is_paused_but_not_what_is_said_of_it() -> None:
+    broker, app = MemoryBroker(), shop()
+    with at_work(broker, app):
+        async with world(broker=broker, app=app, gate=keyed(), order_timeout_s=10.0) as api:
+            body = {"why": "of another customer"}
+            await api.post("/agents/price-check/pause", json=body, headers=bearer("operate"))
+            mine = await api.get("/agents/price-check/health", headers=bearer("acme"))
+            all_ = await api.get("/agents/price-check/health", headers=bearer("read"))
+
+    assert (mine.json()["status"], mine.json()["paused"]) == ("paused", None)
+    assert all_.json()["paused"]["reason"] == "of another customer"
 
 
 async def test_a_breaker_of_nothing_is_not_there() -> None:
