@@ -132,7 +132,9 @@ def told(ended: ApprovalEnded) -> str:
     """An end in words: `approved by ann`."""
     words = {"approve": "approved", "reject": "rejected", "correct": "corrected"}
     by = f" by {ended.by}" if ended.by else ""
-    return f"{words.get(ended.ending, ended.ending)}{by} at {ended.ended_at:%Y-%m-%d %H:%M:%S}Z"
+    why = f": {ended.note}" if ended.note else ""
+    when = f"{ended.ended_at:%Y-%m-%d %H:%M:%S}Z"
+    return f"{words.get(ended.ending, ended.ending)}{by} at {when}{why}"
 
 
 def _then(request: ApprovalRequested) -> str:

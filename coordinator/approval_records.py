@@ -44,6 +44,7 @@ def ended(writer: Writer, case: Case, effect: Answered, now: float) -> Record:
         step=effect.step,
         ending=effect.ending,
         by=effect.by,
+        note=effect.note,
         ended_at=instant(now),
     )
     return _record(writer, case, ending, f"{effect.question.approval_id}:ended", now)

@@ -106,6 +106,7 @@ class Answered:
     question: Question
     ending: ApprovalEnding
     by: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,14 +121,14 @@ def decision(draft: Draft, command: Decision) -> None:
     if question.action_hash != command.action_hash:
         draft.ignore("wrong_hash")
         return
-    draft.effects.append(Answered(name, question, command.verdict, command.by))
+    draft.effects.append(Answered(name, question, command.verdict, command.by, command.note))
     match command.verdict:
         case "approve":
             _take(draft, name, question.action, confidence=1.0)
         case "correct":
             _take(draft, name, command.correction, confidence=1.0)
         case "reject":
-            _rejected(draft, name, command.by)
+            _rejected(draft, name, command)
         case _:
             assert_never(command.verdict)
 
@@ -145,9 +145,10 @@ def _take(draft: Draft, name: str, output: Any, *, confidence: float | None) -> 
     draft.finish_step(name, output=output, confidence=confidence, question=None)
 
 
-def _rejected(draft: Draft, name: str, by: str) -> None:
+def _rejected(draft: Draft, name: str, command: Decision) -> None:
     approval = draft.plan.steps[name].approval
-    error = Failure(kind="rejected", message=f"rejected by {by}")
+    why = f": {command.note}" if command.note else ""
+    error = Failure(kind="rejected", message=f"rejected by {command.by}{why}")
     _end(draft, name, approval.on_reject if approval else _of_review(draft, name), error)
 
 

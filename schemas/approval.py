@@ -49,4 +49,6 @@ class ApprovalEnded(Message):
     step: str = ""
     ending: ApprovalEnding
     by: str = ""
+    note: str = ""
+    """Why, as they said it."""
     ended_at: Instant

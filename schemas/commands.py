@@ -132,6 +132,8 @@ class Decision(Message):
     action_hash: str
     by: str
     correction: Any = None
+    note: str = ""
+    """Why, for whoever reads the end of the question."""
 
 
 class Cancel(Message):

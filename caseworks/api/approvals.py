@@ -30,7 +30,7 @@ class DecisionBody(Strict):
     decision: Verdict
     action_hash: Annotated[str, Field(max_length=100, description="Of the action as shown.")]
     output: Annotated[Any, Field(description="What to do instead; exactly for `correct`.")] = None
-    note: Annotated[str, Field(max_length=NOTE_CHARS_MAX)] = ""
+    note: Annotated[str, Field(max_length=NOTE_CHARS_MAX, description="Why.")] = ""
 
     @model_validator(mode="after")
     def _has_its_output(self) -> DecisionBody:
@@ -91,7 +91,7 @@ def routes(parts: Parts) -> APIRouter:
         """Answer a question. 409 tells what happened when it is too late."""
         caller = caller_of(request)
         caller.need("decide")
-        check_json(body.output)
+        check_json(body.output, body.note)
         await _need(parts, caller, approval_id)
         told = await parts.waited_for(lambda: _decide(parts, caller, approval_id, body))
         return answer(told, 200 if told.state == "decided" else 202)
@@ -129,6 +129,7 @@ def _decide(parts: Parts, caller: Caller, approval_id: str, body: DecisionBody) 
         action_hash=body.action_hash,
         by=caller.name,
         correction=body.output,
+        note=body.note,
     )
     with closing(approvals.Watch(broker, settings, approval_id)) as watch:
         inbox.send(broker, settings, decision, parts.clock())

@@ -76,6 +76,7 @@ def decide(
         str, typer.Option("--with", metavar="JSON", help="What to do instead.", show_default=False)
     ] = "",
     by: Annotated[str, typer.Option(help="Who decides; default: you.", show_default=False)] = "",
+    why: Annotated[str, typer.Option("--note", help="Why.", show_default=False)] = "",
     timeout_s: Annotated[
         float, typer.Option("--timeout-s", min=0, help="How long to wait for its effect.")
     ] = 10.0,
@@ -104,6 +105,7 @@ def decide(
         action_hash=request.action_hash,
         by=by or getpass.getuser(),
         correction=instead,
+        note=why,
     )
     with closing(Watch(broker, settings, approval_id)) as watch:
         send(broker, settings, decision, deps.clock())

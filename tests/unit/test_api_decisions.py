@@ -127,10 +127,11 @@ async def test_a_correction_says_what_to_do_instead() -> None:
         api.reader.asked[APPROVAL] = view()
         write(api, asked())
         body = {"decision": "correct", "action_hash": HASH, "output": {"refund_usd": 10}}
-        told = await decide(api, body)
+        told = await decide(api, {**body, "note": "ten is our limit"})
 
         assert told.status_code == 202
         assert sent(api)[0].correction == {"refund_usd": 10}
+        assert sent(api)[0].note == "ten is our limit"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from coordinator.effects import Ask, Ignored
+from coordinator.effects import Answered, Ask, Ignored
 from schemas.approval import action_hash_of
 from schemas.commands import Cancel
 from schemas.task import task_id_of
@@ -54,6 +54,14 @@ def test_a_rejected_action_ends_the_step_as_it_says(policy: str, ends: str) -> N
     else:
         assert sent(effects) == ["reply"]
     assert endings(machine) == [("reject", "ann")]
+
+
+def test_why_somebody_decided_is_told_with_the_end() -> None:
+    machine = refund(on_reject="fail")
+    decides(machine, "approve", "reject", note="paid twice")
+
+    assert result(machine).reason == "approve: rejected: rejected by ann: paid twice"
+    assert [e.note for e in machine.effects if isinstance(e, Answered)] == ["paid twice"]
 
 
 @pytest.mark.parametrize(
