@@ -88,7 +88,7 @@ def derived(
     if case is not None:
         for name, step in case.steps.items():
             sent = ms_of(step.first_sent)
-            if sent is not None:
+            if sent is not None and step.agent:  # nobody is sent what a person is asked
                 told.append((sent, "sent", name, f"to {step.agent}"))
         at = case.closed or case.opened
         for moment in timeline.changed(case, at):

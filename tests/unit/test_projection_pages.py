@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from caseworks.projection.moments import derived
 from caseworks.projection.read import ReadModel
 from caseworks.projection.shorten import BODY_BYTES_MAX
 from events.broker import Record
@@ -20,6 +21,7 @@ from schemas.outcome import Failure
 from tests.unit.machine import START, Machine, diamond, event
 from tests.unit.projected import COST, HOSTILE, put
 from tests.unit.test_projection_writer import World
+from tests.unit.waiting import refund
 
 CASE_ID = event().case_id
 
@@ -244,6 +246,16 @@ def _said(feedback: Feedback, world: World) -> Record:
         source="/test",
         now=START,
     )
+
+
+def test_what_a_person_is_asked_was_sent_to_nobody() -> None:
+    told = derived(refund().case, None, None, [])
+
+    assert [(each.what, each.step) for each in told] == [
+        ("opened", ""),
+        ("sent", "billing"),
+        ("done", "billing"),
+    ]
 
 
 def test_large_values_are_referred_to_and_not_copied(world: World) -> None:
