@@ -5,8 +5,8 @@ Faust's own `exactly_once` loses updates (measured). What that needs is said whe
 
 - only committed facts are read, which Faust does under `exactly_once` alone;
 - a row's partition comes from its key, so that its changelog has one writer and one order;
-- changelogs are flushed before positions are committed (Faust's own order);
-- a batch that failed is never acknowledged: the process ends instead.
+- the consumer commits late and is still while it seeks (`transport`);
+- after a batch that failed nothing is committed: the process ends instead.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from caseworks.insight.tables import Row, Tables
-from caseworks.insight.windows import TABLES, Read
+from caseworks.insight.transport import Written, transport_of
+from caseworks.insight.windows import TABLES, Read, partition_of
 from events.errors import SetupError
 from events.logs import get_logger
 from events.metrics import Telemetry
@@ -124,7 +125,8 @@ class Engine:
         self._config.folder.mkdir(parents=True, exist_ok=True)
         for noisy in ("aiokafka", "faust", "mode"):  # they tell every step at level info
             logging.getLogger(noisy).setLevel(logging.WARNING)
-        app = _make_app(self._config)
+        written = Written()
+        app = _make_app(self._config, written)
         shelves = {
             table.name: FaustShelf(_make_table(app, table, self._config)) for table in TABLES
         }
@@ -144,8 +146,9 @@ class Engine:
                     self._count(tables, events)
                 except Exception as error:  # noqa: BLE001 - whatever it is, the process ends
                     self.error = error
+                    written.fail(error)  # to stop acknowledges the batch all the same
                     self._stop.set()
-                    await asyncio.Event().wait()  # what is not acknowledged comes again
+                    await asyncio.Event().wait()  # what is not committed comes again
 
         app.agent(source)(count_facts)
         for table in app.tables.values():
@@ -251,11 +254,8 @@ def _make_table(app: faust.App, spec: Any, config: EngineConfig) -> faust.Table:
     return made
 
 
-def _make_app(config: EngineConfig) -> faust.App:
+def _make_app(config: EngineConfig, written: Written) -> faust.App:
     import faust
-    from faust.transport.drivers import aiokafka as driver
-
-    from caseworks.insight.windows import partition_of
 
     class KeyedTable(faust.Table):  # type: ignore[misc]
         """Its rows say their partition, whatever event is being handled."""
@@ -263,25 +263,10 @@ def _make_app(config: EngineConfig) -> faust.App:
         def partition_for_key(self, key: Any) -> int:
             return partition_of(key[0])
 
-    class CommittedThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
-        """Reads what was committed; Faust does so under `exactly_once` only."""
-
-        def _create_worker_consumer(self, transport: Any) -> Any:
-            consumer = super()._create_worker_consumer(transport)
-            if not hasattr(consumer, "_isolation_level"):
-                raise SetupError(
-                    "this version of aiokafka keeps its isolation level elsewhere",
-                    hint="install the versions of requirements.lock",
-                )
-            consumer._isolation_level = "read_committed"  # noqa: SLF001 - it has no other door
-            return consumer
-
-    class CommittedConsumer(driver.Consumer):  # type: ignore[misc]
-        def _new_consumer_thread(self) -> Any:
-            return CommittedThread(self, loop=self.loop, beacon=self.beacon)
-
-    class CommittedTransport(driver.Transport):  # type: ignore[misc]
-        Consumer = CommittedConsumer
+        def send_changelog(self, *args: Any, **kwargs: Any) -> Any:
+            sent = super().send_changelog(*args, **kwargs)
+            written.add(sent)
+            return sent
 
     brokers = ";".join(f"aiokafka://{each.strip()}" for each in config.bootstrap.split(","))
     app = faust.App(
@@ -308,7 +293,7 @@ def _make_app(config: EngineConfig) -> faust.App:
         web_enabled=False,
         Table=KeyedTable,
     )
-    app.transport = CommittedTransport(app.conf.broker_consumer, app)
+    app.transport = transport_of(written)(app.conf.broker_consumer, app)
     return app
 
 
