@@ -119,7 +119,7 @@ class Insight:
         with closing(self.broker.transactional(f"{self.settings.namespace}-test")) as producer:
             producer.init()
             producer.begin()
-            before = self._written(results)
+            before = 0 if commit else self._written(results)
             producer.produce(results)
             if commit:
                 producer.commit()
