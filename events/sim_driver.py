@@ -37,6 +37,9 @@ Outcome = Literal["done", "steps", "time", "stuck", "crashed"]
 happens any more. `crashed`: a loop or an agent failed with something else than a broker's or an
 operator's error: a bug."""
 
+LATE_S = 1.0
+"""How long a run goes on beyond its time for those who can go."""
+
 _OF_PROCESSES = ("kill", "stop", "clock_jump")
 _OF_GROUPS = ("rebalance", "lost_partitions")
 
@@ -182,8 +185,9 @@ class SimDriver:
         """Go on until `until` is true, or one of the bounds is reached.
 
         May be called again to go on. `until` is asked when the cluster has changed or everybody
-        waits. When nothing changes and no agent acts for `quiet_max_s` of virtual time, the run
-        is stuck: a system that waits for its own timers longer than that needs more.
+        waits. When the time is up, those who can go still do for `LATE_S`: the last jump may have
+        gone past their timers. When nothing changes and no agent acts for `quiet_max_s` of virtual
+        time, the run is stuck: a system that waits for its own timers longer than that needs more.
         """
         error: BaseException | None = None
         self._quiet_max_s, self._quiet_since = quiet_max_s, self.now
@@ -200,7 +204,7 @@ class SimDriver:
     def _run(self, until: Callable[[], bool], steps_max: int, now_max: float) -> Outcome:
         cluster = self.broker.cluster
         roster = self.roster
-        asked_at, jumped = -1, False
+        asked_at, jumped, late_max = -1, False, 0.0
         self._director.begin()
         while True:
             changed = cluster.version != asked_at
@@ -210,11 +214,13 @@ class SimDriver:
                 return "done"
             if self.steps >= steps_max:
                 return "steps"
-            if self.now >= now_max:
-                return "time"
             if self._agenda and self._agenda[0][0] <= self.now:
                 self._do_due()
             roster.look(self.now)
+            if self.now >= now_max:
+                late_max = late_max or self.now + LATE_S
+                if self.now >= late_max or not roster.able:
+                    return "time"
             runner = self._director.choose(roster)
             jumped = runner is None
             try:

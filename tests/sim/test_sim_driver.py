@@ -280,6 +280,25 @@ def test_time_jumps_over_waiting_and_stops_at_what_will_happen() -> None:
     assert run.steps < 15_000
 
 
+def test_who_can_go_when_the_time_is_up_still_goes() -> None:
+    looked: list[float] = []
+
+    def boot(life: Incarnation) -> list[Program]:
+        def loop() -> op.Loop:
+            while True:
+                yield op.Take(1, 10.0)
+                looked.append(driver.now - driver.start_s)
+
+        return alone(loop(), life)
+
+    with driver_with_topics() as driver:
+        driver.add("p", boot)
+        run = driver.run(seconds_max=5.0)
+
+    assert run.outcome == "time"
+    assert looked[1:] == [pytest.approx(10.0, abs=0.1)]  # the first brings its partitions
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_what_is_on_its_way_arrives_before_a_run_is_called_stuck(seed: int) -> None:
     with SimDriver(seed, faults=Faults(slow_delivery=1.0)) as driver:
