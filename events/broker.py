@@ -285,6 +285,9 @@ class LogReader(Protocol):
     ) -> dict[TopicPartition, LogSlice]:
         """The same for several partitions at once, `n` messages of all together at the most."""
 
+    def rest(self) -> None:
+        """Nothing is read for a while: what was read in part is fetched no further meanwhile."""
+
     def close(self) -> None:
         """Free the client."""
 

@@ -135,6 +135,7 @@ class Surveyor:
             )
             for group in groups
         ]
+        reader.rest()  # until the next look
         shut = not_closed(self._decided.values())
         return LagReport(now, tuple(reports), tuple(self._work(reports)), shut)
 

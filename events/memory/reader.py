@@ -55,6 +55,9 @@ class MemoryLogReader:
             n -= len(found[source].messages)
         return found
 
+    def rest(self) -> None:
+        """Nothing is fetched ahead."""
+
     def close(self) -> None:
         """Nothing to free."""
 

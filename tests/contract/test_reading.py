@@ -31,6 +31,19 @@ def test_a_slice_holds_what_was_asked_for_and_says_where_to_go_on(bench: Bench) 
     assert rest.next_offset == 5
 
 
+def test_reading_goes_on_after_a_rest(bench: Bench) -> None:
+    topic = bench.topic()
+    source = TopicPartition(topic, 0)
+    bench.produce(*(Record(topic, b"k", b"%d" % n) for n in range(5)))
+
+    first = bench.reader.read(source, 0, 2)
+    bench.reader.rest()
+    bench.reader.rest()
+    again = bench.reader.read(source, first.next_offset, 100)
+
+    assert values(again.messages) == [b"2", b"3", b"4"]
+
+
 def test_reading_passes_markers_and_aborted_records_up_to_the_stable_offset(bench: Bench) -> None:
     topic = bench.topic()
     source = TopicPartition(topic, 0)
